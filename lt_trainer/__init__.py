@@ -1,0 +1,91 @@
+"""The training API of `transformers` on PyTorch Lightning, with models that compute no padding.
+
+Importing the package costs nothing: every public name is imported when it is first read (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lt_trainer.args.check import ConfigurationError as ConfigurationError
+    from lt_trainer.args.fields import TrainingArguments as TrainingArguments
+    from lt_trainer.callbacks.base import DefaultFlowCallback as DefaultFlowCallback
+    from lt_trainer.callbacks.base import TrainerCallback as TrainerCallback
+    from lt_trainer.callbacks.early_stopping import EarlyStoppingCallback as EarlyStoppingCallback
+    from lt_trainer.callbacks.progress import PrinterCallback as PrinterCallback
+    from lt_trainer.callbacks.progress import ProgressCallback as ProgressCallback
+    from lt_trainer.data.collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
+    from lt_trainer.data.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+    from lt_trainer.data.collators import DataCollatorWithPadding as DataCollatorWithPadding
+    from lt_trainer.data.collators import DefaultDataCollator as DefaultDataCollator
+    from lt_trainer.data.collators import default_data_collator as default_data_collator
+    from lt_trainer.models.auto import AutoConfig as AutoConfig
+    from lt_trainer.models.auto import AutoModel as AutoModel
+    from lt_trainer.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
+    from lt_trainer.models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+    from lt_trainer.models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from lt_trainer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
+    from lt_trainer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+    from lt_trainer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+    from lt_trainer.state import EvalPrediction as EvalPrediction
+    from lt_trainer.state import IntervalStrategy as IntervalStrategy
+    from lt_trainer.state import PredictionOutput as PredictionOutput
+    from lt_trainer.state import TrainerControl as TrainerControl
+    from lt_trainer.state import TrainerState as TrainerState
+    from lt_trainer.state import TrainOutput as TrainOutput
+    from lt_trainer.tasks.text_classification import TextClassification as TextClassification
+    from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
+    from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
+    from lt_trainer.trainer import Trainer as Trainer
+
+_HOME = {
+    "ConfigurationError": "args.check",
+    "TrainingArguments": "args.fields",
+    "DefaultFlowCallback": "callbacks.base",
+    "TrainerCallback": "callbacks.base",
+    "EarlyStoppingCallback": "callbacks.early_stopping",
+    "PrinterCallback": "callbacks.progress",
+    "ProgressCallback": "callbacks.progress",
+    "DataCollatorForSeq2Seq": "data.collators",
+    "DataCollatorForTokenClassification": "data.collators",
+    "DataCollatorWithPadding": "data.collators",
+    "DefaultDataCollator": "data.collators",
+    "default_data_collator": "data.collators",
+    "AutoConfig": "models.auto",
+    "AutoModel": "models.auto",
+    "AutoModelForCausalLM": "models.auto",
+    "AutoModelForMaskedLM": "models.auto",
+    "AutoModelForQuestionAnswering": "models.auto",
+    "AutoModelForSeq2SeqLM": "models.auto",
+    "AutoModelForSequenceClassification": "models.auto",
+    "AutoModelForTokenClassification": "models.auto",
+    "EvalPrediction": "state",
+    "IntervalStrategy": "state",
+    "PredictionOutput": "state",
+    "TrainerControl": "state",
+    "TrainerState": "state",
+    "TrainOutput": "state",
+    "TextClassification": "tasks.text_classification",
+    "TextClassificationData": "tasks.text_classification",
+    "AutoTokenizer": "tokenization",
+    "Trainer": "trainer",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from its module when it is first read."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'lt_trainer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"lt_trainer.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
