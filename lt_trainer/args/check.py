@@ -1,0 +1,166 @@
+"""Checks of plain values: every problem of a configuration is found and told at once, near misses included."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from difflib import get_close_matches
+from enum import Enum
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+WATCHERS = ("reduce_lr_on_plateau", "greedy")  # schedules that follow the evaluation
+SCHEDULERS = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
+    *("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", *WATCHERS),
+)
+PACKAGES = {  # optimizers by the package that brings them
+    "torch": ("adamw_torch", "adamw_torch_fused", "adamw_hf", "sgd", "adagrad", "rmsprop"),
+    "transformers": ("adafactor",),
+    "bitsandbytes": (
+        *("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "lion_8bit", "lion_32bit"),
+        *("paged_lion_32bit", "paged_lion_8bit", "ademamix", "ademamix_8bit", "rmsprop_bnb", "rmsprop_bnb_8bit"),
+    ),
+    "torchao": ("adamw_torch_4bit", "adamw_torch_8bit"),
+    "galore_torch": ("galore_adamw", "galore_adamw_8bit", "galore_adafactor"),
+    "schedulefree": ("schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"),
+}
+OPTIMIZERS = {name: package for package, names in PACKAGES.items() for name in names}
+LOGGERS = ("tensorboard", "wandb", "mlflow", "comet_ml", "trackio", "csv", "all", "none")
+RANGES: dict[str, Callable[[Any], bool]] = {
+    "1 or more": lambda v: 1 <= v < math.inf,
+    "0 or more": lambda v: 0 <= v < math.inf,
+    "above 0": lambda v: 0 < v < math.inf,
+    "0 to 1": lambda v: 0 <= v <= 1,
+    "0 to below 1": lambda v: 0 <= v < 1,
+    "0 to 2**32 - 1": lambda v: 0 <= v < 2**32,
+    "-1, or 1 or more": lambda v: v == -1 or v >= 1,
+    "a whole number of steps, or a share between 0 and 1": lambda v: 0 < v < 1 or (v >= 1 and v % 1 == 0),
+}
+
+
+class ConfigurationError(ValueError):
+    """All problems of a configuration, each with what was received and what to do. `problems` holds them one by one."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return f"{len(self.problems)} problem(s) in the configuration:" + "".join(f"\n- {p}" for p in self.problems)
+
+
+class UnknownArgumentError(ConfigurationError, TypeError):
+    """A keyword that is no argument; a TypeError too, as Python's own would be."""
+
+
+def near(word: object, options: Iterable[str]) -> str:
+    """The nearest of the options as "; did you mean 'x'?", or nothing."""
+    names = [str(option) for option in options]
+    found = [n for n in names if n.startswith(str(word) or "?")] or get_close_matches(str(word), names, 1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def raise_if(problems: Iterable[str]) -> None:
+    """Raises ConfigurationError where there is any problem."""
+    if problems := list(problems):
+        raise ConfigurationError(problems)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _whole(value: Any) -> int:
+    if (number := _number(value)) != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _text(value: Any) -> str:
+    value = value.value if isinstance(value, Enum) else value
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError
+    return str(os.fspath(value))
+
+
+SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# How to read a value of each type, as configuration files and command lines give it, and what to call the type.
+READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "int": (_whole, "a whole number"),
+    "float": (_number, "a number"),
+    "bool": (lambda v: SWITCHES[str(v).lower()], "True or False"),
+    "str": (_text, "text"),
+    "list[str]": (lambda v: v.replace(",", " ").split() if isinstance(v, str) else [_text(n) for n in v], "names"),
+    "dict[str, Any]": (lambda v: dict(json.loads(v) if isinstance(v, str) else v), "a dict, or a JSON object as text"),
+}
+
+
+def read(name: str, annotation: str, value: Any) -> Any:
+    """Reads a value by its field's annotation: "2e-5" -> 2e-5, "True" -> True.
+
+    Raises:
+        ConfigurationError: it cannot be read so.
+    """
+    kinds = annotation.split(" | ")
+    if value is False and name.endswith("_strategy"):  # YAML reads `eval_strategy: no` as False
+        value = "no"
+    if "None" in kinds and (value is None or (value in ("None", "null", "") and "str" not in kinds)):
+        return None
+    known = [READERS[kind] for kind in kinds if kind in READERS]
+    for reader, _ in known:
+        try:
+            return reader(value)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            continue
+    if known:
+        raise ConfigurationError([f"{name}={value!r}: expected {' or '.join(what for _, what in known)}"])
+    return value
+
+
+def check(values: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """All problems of values that have their types.
+
+    Args:
+        values: by name.
+        expected: for some names, a key of RANGES or the values allowed.
+    """
+    problems = []
+    for name, rule in expected.items():
+        value, what = values[name], name.removesuffix("_steps")
+        if name == "eval_steps" and value is None:
+            value = values["logging_steps"]
+        if value is not None and values.get(f"{what}_strategy", "steps") == "steps":
+            items = value if isinstance(value, list) else [value]
+            problems += [problem for item in items for problem in _problem(name, item, rule)]
+    return problems + [problem for holds, problem in _contradictions(values) if holds]
+
+
+def _problem(name: str, value: Any, rule: Any) -> list[str]:
+    if not isinstance(rule, str):
+        listed = ", ".join(repr(str(option)) for option in [*rule][:12])
+        return [] if value in list(rule) else [f"{name}={value!r}: expected one of {listed}{near(value, rule)}"]
+    holds = not isinstance(value, str) and RANGES[rule](value)  # text was read before, unless set after construction
+    return [] if holds else [f"{name}={value!r}: expected {rule}"]
+
+
+def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
+    evaluates, workers, best = v["eval_strategy"] != "no", v["dataloader_num_workers"] > 0, v["load_best_model_at_end"]
+    when = f"eval_strategy={str(v['eval_strategy'])!r} and save_strategy={str(v['save_strategy'])!r}"
+    same = v["save_strategy"] in (v["eval_strategy"], "best")
+    alone = "with dataloader_num_workers=0: there are no workers; set their number or leave it out"
+    return [
+        (not v["output_dir"], "output_dir is missing: expected a folder for checkpoints; set output_dir='runs/my-run'"),
+        (v["fp16"] and v["bf16"], "fp16=True and bf16=True: expected one at most; bf16 needs no loss scaler"),
+        (best and not evaluates, f"load_best_model_at_end=True with {when}: nothing finds the best; try 'epoch'"),
+        (best and evaluates and not same, f"load_best_model_at_end=True with {when}: set both to the same"),
+        (v["save_strategy"] == "best" and not evaluates, f"{when}: nothing finds the best; set eval_strategy='epoch'"),
+        (v["dataloader_prefetch_factor"] is not None and not workers, f"dataloader_prefetch_factor {alone}"),
+        (v["dataloader_persistent_workers"] and not workers, f"dataloader_persistent_workers {alone}"),
+    ]

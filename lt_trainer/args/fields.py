@@ -1,0 +1,230 @@
+"""`TrainingArguments`: one line a field with its meaning, which is also the command line's help and the docs' table."""
+
+# ruff: noqa: RUF009  (arg makes a dataclasses.field)
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import math
+import os
+import warnings
+from dataclasses import dataclass, field, fields
+from enum import Enum, EnumMeta
+from typing import Any, TypeVar
+
+from lt_trainer.args import check
+from lt_trainer.args.check import LOGGERS, OPTIMIZERS, SCHEDULERS, ConfigurationError
+from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy
+
+T = TypeVar("T")
+STEPS = "a whole number of steps, or a share between 0 and 1"
+
+
+def arg(default: Any, help: str, expects: Any = None, **options: Any) -> Any:
+    """A field with its meaning and what it expects: a key of check.RANGES, or the values allowed."""
+    return field(default=default, metadata={"help": help, "expects": expects}, **options)
+
+
+def told(cls: type[T]) -> type[T]:
+    """Writes the fields' meanings into the class's docstring, and answers an unknown keyword with the nearest one."""
+    names = {f.name: f.metadata["help"] for f in fields(cls)}  # type: ignore[arg-type]
+    cls.__doc__ = f"{cls.__doc__}\n\nArgs:\n" + "\n".join(f"    {name}: {text}" for name, text in names.items())
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: T, *args: Any, **kwargs: Any) -> None:
+        problems = [
+            f"{name}={kwargs.pop(name)!r}: no such argument{check.near(name, names)}" for name in {*kwargs} - {*names}
+        ]
+        try:
+            construct(self, *args, **kwargs)
+        except ConfigurationError as error:
+            if not problems:
+                raise
+            problems += error.problems
+        if problems:
+            raise check.UnknownArgumentError(problems)
+
+    setattr(cls, "__init__", __init__)  # noqa: B010  (mypy takes no other way)
+    return cls
+
+
+@told
+@dataclass(repr=False)
+class TrainingArguments:
+    """Everything about a training run, as plain data: checked when made, touching no device, environment or global."""
+
+    output_dir: str | None = arg(None, "folder for checkpoints and results; required")
+    # duration and batches
+    num_train_epochs: float = arg(3.0, "passes over the training data; fractions are exact to a step", "above 0")
+    max_steps: int = arg(-1, "optimizer steps in all; overrides num_train_epochs where above 0", "-1, or 1 or more")
+    per_device_train_batch_size: int = arg(8, "rows a device and micro-batch in training", "1 or more")
+    per_device_eval_batch_size: int = arg(8, "rows a device and batch in evaluation", "1 or more")
+    gradient_accumulation_steps: int = arg(
+        1, "micro-batches a step; effective batch = rows x devices x this", "1 or more"
+    )
+    auto_find_batch_size: bool = arg(False, "make the micro-batch smaller when memory runs out")
+    # learning rate
+    learning_rate: float = arg(5e-5, "peak of the schedule", "0 or more")
+    lr_scheduler_type: str = arg("linear", "linear, cosine, constant, polynomial, inverse_sqrt, ...", SCHEDULERS)
+    lr_scheduler_kwargs: dict[str, Any] | None = arg(None, "the schedule's own arguments")
+    warmup_steps: float = arg(0, "steps of linear warm-up; below 1: share of all steps", "0 or more")
+    warmup_ratio: float = arg(0.0, "share of all steps for warm-up, where warmup_steps is 0", "0 to 1")
+    # optimizer
+    optim: str = arg("adamw_torch_fused", "adamw_torch_fused, adamw_torch, sgd, adagrad, rmsprop, ...", OPTIMIZERS)
+    optim_args: str | None = arg(None, "the optimizer's own arguments: name=value,name=value")
+    weight_decay: float = arg(0.0, "decay of all weights but biases and norms", "0 or more")
+    adam_beta1: float = arg(0.9, "Adam's decay of the first moment", "0 to below 1")
+    adam_beta2: float = arg(0.999, "Adam's decay of the second moment", "0 to below 1")
+    adam_epsilon: float = arg(1e-8, "Adam's term against division by zero", "0 or more")
+    max_grad_norm: float | None = arg(1.0, "clip the norm of all gradients to this; 0: off", "0 or more")
+    label_smoothing_factor: float = arg(0.0, "share of each target spread over all classes", "0 to below 1")
+    neftune_noise_alpha: float | None = arg(None, "size of the noise on embeddings in training", "0 or more")
+    # precision, memory, compilation
+    bf16: bool = arg(False, "bfloat16 mixed precision")
+    fp16: bool = arg(False, "float16 mixed precision with a loss scaler; needs a GPU")
+    fp16_opt_level: str = arg("O1", "what fp16 means: O0 float32, O1, O2 mixed, O3 float16", ("O0", "O1", "O2", "O3"))
+    bf16_full_eval: bool = arg(False, "evaluate with bfloat16 weights")
+    fp16_full_eval: bool = arg(False, "evaluate with float16 weights")
+    tf32: bool | None = arg(None, "TF32 matrix products on GPUs; None: as torch is set")
+    gradient_checkpointing: bool = arg(False, "compute activations again in the backward pass: less memory, more time")
+    gradient_checkpointing_kwargs: dict[str, Any] | None = arg(None, "arguments of torch.utils.checkpoint")
+    torch_compile: bool = arg(False, "compile the model; set by the two below")
+    torch_compile_backend: str | None = arg(None, "backend of torch.compile; None: inductor")
+    torch_compile_mode: str | None = arg(None, "mode of torch.compile")
+    # evaluation
+    eval_strategy: str = arg("no", "when to evaluate: no, steps or epoch", IntervalStrategy)
+    eval_steps: float | None = arg(None, "steps between evaluations, or a share; None: as logging_steps", STEPS)
+    eval_delay: float = arg(0, "epochs (strategy epoch) or steps before the first evaluation", "0 or more")
+    eval_on_start: bool = arg(False, "evaluate once before the first step")
+    prediction_loss_only: bool = arg(False, "evaluate the loss alone, without predictions")
+    load_best_model_at_end: bool = arg(False, "load the best model when training ends")
+    metric_for_best_model: str | None = arg(
+        None, "metric that decides, with or without eval_; None: loss, where needed"
+    )
+    greater_is_better: bool | None = arg(None, "whether more is better; None: unless the metric's name ends in loss")
+    # logging
+    logging_dir: str | None = arg(None, "folder of TensorBoard's events; None: {output_dir}/runs")
+    logging_strategy: str = arg("steps", "when to log: no, steps or epoch", IntervalStrategy)
+    logging_steps: float = arg(500, "steps between logs, or a share", STEPS)
+    logging_first_step: bool = arg(False, "log the first step too")
+    report_to: list[str] | None = arg(None, "loggers; None: tensorboard; none: off", LOGGERS)
+    run_name: str | None = arg(None, "name of the run for loggers")
+    disable_tqdm: bool | None = arg(None, "show no progress bars")
+    # saving
+    save_strategy: str = arg("steps", "when to save a checkpoint: no, steps, epoch or best", SaveStrategy)
+    save_steps: float = arg(500, "steps between checkpoints, or a share", STEPS)
+    save_total_limit: int | None = arg(None, "newest checkpoints to keep, beside the best; None: all", "1 or more")
+    save_only_model: bool = arg(False, "save weights without optimizer and random state: such a run cannot go on")
+    resume_from_checkpoint: str | None = arg(None, "folder of the checkpoint to go on from")
+    ignore_data_skip: bool = arg(False, "when going on, begin with the first row again")
+    # hub
+    push_to_hub: bool = arg(False, "push the model to the hub")
+    hub_model_id: str | None = arg(None, "name of the repository; None: the folder's name")
+    hub_strategy: str = arg("every_save", "when to push: end, every_save, checkpoint, all_checkpoints", HubStrategy)
+    hub_token: str | None = arg(None, "token for the hub; never written anywhere", compare=False)
+    hub_private_repo: bool | None = arg(None, "whether the repository is private")
+    hub_always_push: bool = arg(False, "push although the last push still runs")
+    hub_revision: str | None = arg(None, "branch to push to")
+    # data
+    dataloader_drop_last: bool = arg(False, "leave out the last batch where it is short")
+    dataloader_num_workers: int = arg(0, "processes that load data; 0: the main one", "0 or more")
+    dataloader_pin_memory: bool = arg(True, "page-locked memory for the copy to a GPU")
+    dataloader_persistent_workers: bool = arg(False, "keep workers between epochs")
+    dataloader_prefetch_factor: int | None = arg(None, "batches that each worker loads ahead; None: 2", "1 or more")
+    remove_unused_columns: bool = arg(True, "drop columns that the model does not take")
+    label_names: list[str] | None = arg(None, "columns that hold labels; None: by the model")
+    group_by_length: bool = arg(False, "batches of rows with like length")
+    # seeds and hardware
+    seed: int = arg(42, "seed of everything random, set before the model is built", "0 to 2**32 - 1")
+    data_seed: int | None = arg(None, "seed of the order of rows; None: seed", "0 to 2**32 - 1")
+    use_cpu: bool = arg(False, "train on the CPU even where there is a GPU")
+    devices: int | None = arg(None, "processes, one a device; None: all GPUs, or one on a CPU", "1 or more")
+    fsdp: bool | str | None = arg(None, "shard the model over devices")
+    fsdp_config: dict[str, Any] | str | None = arg(None, "how fsdp shards: a dict or a JSON file")
+    deepspeed: dict[str, Any] | str | None = arg(None, "DeepSpeed configuration: a dict or a JSON file")
+    # flags for scripts: the trainer does not read them
+    do_train: bool = arg(False, "for scripts: train")
+    do_eval: bool = arg(False, "for scripts: evaluate; set by eval_strategy")
+    do_predict: bool = arg(False, "for scripts: predict")
+
+    def __post_init__(self) -> None:
+        problems: list[str] = []
+        stand_ins: dict[str, Any] = {}
+        for f in fields(self):
+            try:
+                setattr(self, f.name, check.read(f.name, str(f.type), getattr(self, f.name)))
+            except ConfigurationError as error:
+                problems += error.problems
+                stand_ins[f.name] = f.default  # so that all else is checked too
+        check.raise_if([*problems, *self.problems(**stand_ins)])
+        self._derive()
+
+    def problems(self, **instead: Any) -> list[str]:
+        """What is wrong with the values as they are now, `instead` taking the place of some."""
+        expected = {f.name: f.metadata["expects"] for f in fields(self) if f.metadata.get("expects")}
+        return check.check(vars(self) | instead, expected)
+
+    def _derive(self) -> None:
+        """Fills what follows from other fields, so that scripts can read it."""
+        for f in fields(self):
+            value, expects = getattr(self, f.name), f.metadata.get("expects")
+            if isinstance(expects, EnumMeta):
+                setattr(self, f.name, expects(value))
+            elif expects == STEPS and value is not None and value >= 1:
+                setattr(self, f.name, int(value))  # 10.0 -> 10
+        if self.optim == "adamw_hf":
+            warnings.warn("optim='adamw_hf' is gone: 'adamw_torch' is its equal", DeprecationWarning, stacklevel=5)
+            self.optim = "adamw_torch"
+        self.output_dir = os.path.expanduser(self.output_dir or "")
+        self.logging_dir = self.logging_dir or f"{self.output_dir}/runs"
+        reports = ["tensorboard"] if self.report_to in (None, ["all"]) else self.report_to
+        self.report_to = [name for name in reports or () if name != "none"]
+        self.disable_tqdm = bool(self.disable_tqdm)
+        self.do_eval = self.do_eval or self.eval_strategy != "no"
+        self.hub_token = None if self.hub_token == "<HUB_TOKEN>" else self.hub_token
+        if self.eval_strategy == "steps" and self.eval_steps is None:
+            self.eval_steps = self.logging_steps
+        if self.load_best_model_at_end or self.save_strategy == "best" or self.lr_scheduler_type in check.WATCHERS:
+            self.metric_for_best_model = self.metric_for_best_model or "loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+        if self.torch_compile_backend or self.torch_compile_mode or self.torch_compile:
+            self.torch_compile, self.torch_compile_backend = True, self.torch_compile_backend or "inductor"
+
+    @property
+    def train_batch_size(self) -> int:
+        """Rows a device and micro-batch in training."""
+        return self.per_device_train_batch_size
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Rows a device and batch in evaluation."""
+        return self.per_device_eval_batch_size
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of warm-up in a run of `num_training_steps` optimizer steps."""
+        if self.warmup_steps >= 1:
+            return int(self.warmup_steps)
+        return math.ceil(num_training_steps * (self.warmup_steps or self.warmup_ratio))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values, tokens masked; `TrainingArguments(**args.to_dict())` equals `args`."""
+        values = {f.name: copy.deepcopy(getattr(self, f.name)) for f in fields(self) if f.init}
+        plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+        return plain | {name: f"<{name.upper()}>" for name in plain if name.endswith("_token") and plain[name]}
+
+    def to_json_string(self) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_sanitized_dict(self) -> dict[str, bool | int | float | str]:
+        """`to_dict` for loggers that take scalars and text alone."""
+        values = {**self.to_dict(), "train_batch_size": self.train_batch_size, "eval_batch_size": self.eval_batch_size}
+        return {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in values.items()}
+
+    def __repr__(self) -> str:
+        lines = "".join(f"{name}={value!r},\n" for name, value in sorted(self.to_dict().items()))
+        return f"{type(self).__name__}(\n{lines})"

@@ -1,0 +1,83 @@
+"""What the run finds (`Facts`), and the devices, strategy and precision that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lt_trainer.args.check import raise_if
+
+if TYPE_CHECKING:
+    from lt_trainer.args.fields import TrainingArguments
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is not in the arguments: the data's size and the machine.
+
+    Attributes:
+        num_train_rows: rows of the training data; None where they cannot be counted.
+        num_train_batches: micro-batches a process and epoch, where a loader of the user's tells; else None.
+        has_eval: whether there is evaluation data.
+        accelerator: what the machine offers; `use_cpu` overrides it.
+        num_visible_devices: of that accelerator.
+        world_size: processes that were launched, all machines together; 1 if nothing launched any.
+        local_world_size: of these on this machine.
+        launched: by torchrun, accelerate, SLURM or the like.
+        has_train: whether training data was given: without it the plan is for evaluation alone.
+    """
+
+    num_train_rows: int | None = None
+    num_train_batches: int | None = None
+    has_eval: bool = False
+    accelerator: Literal["cpu", "cuda", "mps"] = "cpu"
+    num_visible_devices: int = 1
+    world_size: int = 1
+    local_world_size: int = 1
+    num_nodes: int = 1
+    launched: bool = False
+    has_train: bool = True
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Lightning's own names: accelerator, `devices` a machine, strategy, precision."""
+
+    accelerator: str
+    devices: int
+    num_nodes: int
+    strategy: str
+    precision: str
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all."""
+        return self.devices * self.num_nodes
+
+
+def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
+    """Devices, strategy and precision.
+
+    Raises:
+        ConfigurationError: what is asked for cannot run on this machine.
+    """
+    accelerator = "cpu" if args.use_cpu else facts.accelerator
+    gpus = facts.num_visible_devices if accelerator == "cuda" else 1
+    nodes, devices = (facts.num_nodes, facts.local_world_size) if facts.launched else (1, args.devices or max(gpus, 1))
+    problems = []
+    if facts.launched and args.devices not in (None, devices):
+        problems.append(f"devices={args.devices}: the launcher started {devices} processes here; leave out devices")
+    if devices > gpus and accelerator != "cpu" and not facts.launched:
+        problems.append(f"devices={devices}: this machine offers {gpus} of {accelerator}; ask for {gpus} or fewer")
+    if args.fp16 and args.fp16_opt_level != "O0" and accelerator == "cpu":
+        problems.append("fp16=True: float16 training needs a GPU and this run is on the CPU; use bf16=True")
+    raise_if(problems)
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    return Hardware(accelerator, devices, nodes, strategy, precision(args))
+
+
+def precision(args: TrainingArguments) -> str:
+    """Lightning's name of the precision."""
+    if args.fp16:
+        return {"O0": "32-true", "O3": "16-true"}.get(args.fp16_opt_level, "16-mixed")
+    return "bf16-mixed" if args.bf16 else "32-true"

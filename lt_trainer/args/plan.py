@@ -1,0 +1,204 @@
+"""`plan`: arguments and facts become a `Plan`, plain data from which `build` makes Lightning's objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from lt_trainer.args.cadence import Cadence, plan_cadence
+from lt_trainer.args.check import OPTIMIZERS, WATCHERS, raise_if
+from lt_trainer.args.duration import Duration, plan_duration
+from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
+
+if TYPE_CHECKING:
+    from lt_trainer.args.fields import TrainingArguments
+
+# What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
+NOT_YET = {
+    "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
+    "bf16_full_eval": "bf16=True evaluates in mixed precision",
+    "deepspeed": "run on several devices with torchrun, which uses DDP",
+    "fp16_full_eval": "fp16=True evaluates in mixed precision",
+    "fsdp": "run on several devices with torchrun, which uses DDP",
+    "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
+    "group_by_length": "leave it out; padding is not computed anyway",
+    "label_smoothing_factor": "override Trainer.compute_loss",
+    "neftune_noise_alpha": "leave it out",
+    "prediction_loss_only": "leave compute_metrics out: evaluate() then keeps no predictions",
+    "push_to_hub": "save the model, then upload its folder with huggingface_hub",
+    "tf32": "call torch.set_float32_matmul_precision('high')",
+    "torch_compile": "leave it out",
+}
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How rows become micro-batches: rows a device and micro-batch, micro-batches a step, the seed of the order."""
+
+    batch_size: int
+    eval_batch_size: int
+    accumulation: int
+    drop_last: bool
+    num_workers: int
+    pin_memory: bool
+    persistent_workers: bool
+    prefetch_factor: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Optimizer and schedule; `total_steps` and `warmup_steps` are optimizer steps, `max_grad_norm` 0 is off."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float]
+    epsilon: float
+    args: str | None
+    scheduler: str
+    scheduler_kwargs: dict[str, Any]
+    warmup_steps: int
+    total_steps: int
+    max_grad_norm: float
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What is kept of a run, and by which metric (its name begins with eval_) a model is the best."""
+
+    total_limit: int | None
+    only_model: bool
+    load_best: bool
+    metric_for_best: str | None
+    greater_is_better: bool | None
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where numbers go."""
+
+    report_to: tuple[str, ...]
+    logging_dir: str
+    run_name: str | None
+    progress_bar: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, decided: everything resolved to what it means on this machine with this data."""
+
+    duration: Duration
+    cadence: Cadence
+    hardware: Hardware
+    loader: Loader
+    optimizer: Optimization
+    saving: Saving
+    reporting: Reporting
+    trainer_flags: dict[str, Any]
+
+
+def plan(args: TrainingArguments, facts: Facts) -> Plan:
+    """Decides a run. Pure: looks at nothing but its arguments.
+
+    Raises:
+        ConfigurationError: with every problem of the arguments, or of them on this machine with this data.
+    """
+    problems = [*args.problems(), *refusals(args)]
+    if args.eval_strategy != "no" and facts.has_train and not facts.has_eval:
+        problems.append(
+            f"eval_strategy={str(args.eval_strategy)!r} without evaluation data: pass eval_dataset, or 'no'"
+        )
+    raise_if(problems)
+    hardware = plan_hardware(args, facts)
+    duration = plan_duration(args, facts, hardware.world_size)
+    return Plan(
+        duration=duration,
+        cadence=plan_cadence(args, duration.max_steps),
+        hardware=hardware,
+        loader=_loader(args, hardware),
+        optimizer=_optimization(args, duration),
+        saving=_saving(args),
+        reporting=Reporting(
+            tuple(args.report_to or ()),
+            args.logging_dir or f"{args.output_dir}/runs",
+            args.run_name,
+            not args.disable_tqdm,
+        ),
+        trainer_flags={
+            "max_steps": duration.max_steps,
+            "max_epochs": duration.max_epochs,
+            **vars(hardware),
+            **FIXED_FLAGS,
+        },
+    )
+
+
+def refusals(args: TrainingArguments) -> list[str]:
+    """What the arguments ask for that does not exist yet, each with what to do instead."""
+    defaults = {f.name: f.default for f in fields(args)}
+    asked = [(name, getattr(args, name), hint) for name, hint in NOT_YET.items()]
+    found = [f"{n}={v!r}: not supported yet; {hint}" for n, v, hint in asked if v and v != defaults[n]]
+    if args.lr_scheduler_type in WATCHERS:
+        found.append(f"lr_scheduler_type={str(args.lr_scheduler_type)!r}: not supported yet; use 'cosine' or 'linear'")
+    if (package := OPTIMIZERS.get(args.optim, "torch")) != "torch":
+        found.append(
+            f"optim={str(args.optim)!r}: comes from the package {package}, not supported yet; use 'adamw_torch'"
+        )
+    loggers = [name for name in args.report_to or () if name != "tensorboard"]
+    return found + [f"report_to={name!r}: not supported yet; use 'tensorboard' or 'none'" for name in loggers]
+
+
+def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
+    return Loader(
+        batch_size=args.per_device_train_batch_size,
+        eval_batch_size=args.per_device_eval_batch_size,
+        accumulation=args.gradient_accumulation_steps,
+        drop_last=args.dataloader_drop_last,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory and hardware.accelerator == "cuda",
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+    )
+
+
+def _optimization(args: TrainingArguments, duration: Duration) -> Optimization:
+    return Optimization(
+        name="adamw_torch" if args.optim == "adamw_hf" else str(args.optim),
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        betas=(args.adam_beta1, args.adam_beta2),
+        epsilon=args.adam_epsilon,
+        args=args.optim_args,
+        scheduler=str(args.lr_scheduler_type),
+        scheduler_kwargs=dict(args.lr_scheduler_kwargs or {}),
+        warmup_steps=duration.warmup_steps,
+        total_steps=duration.max_steps,
+        max_grad_norm=args.max_grad_norm or 0.0,
+    )
+
+
+def _reporting(args: TrainingArguments) -> Reporting:
+    folder = args.logging_dir or f"{args.output_dir}/runs"
+    return Reporting(tuple(args.report_to or ()), folder, args.run_name, not args.disable_tqdm)
+
+
+def _saving(args: TrainingArguments) -> Saving:
+    metric = args.metric_for_best_model
+    if metric is None and (args.load_best_model_at_end or args.save_strategy == "best"):
+        metric = "loss"
+    greater = (
+        args.greater_is_better if args.greater_is_better is not None or not metric else not metric.endswith("loss")
+    )
+    if metric is not None and not metric.startswith("eval_"):
+        metric = f"eval_{metric}"
+    return Saving(args.save_total_limit, args.save_only_model, args.load_best_model_at_end, metric, greater)
+
+
+# Flags of lightning.Trainer that no argument changes. What is off is ours: Lightning counts batches, we count steps.
+FIXED_FLAGS: dict[str, Any] = {
+    **{"accumulate_grad_batches": 1, "gradient_clip_val": None, "use_distributed_sampler": False},
+    **{"val_check_interval": 10**9, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0},
+    **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False},
+}

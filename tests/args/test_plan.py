@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lt_trainer.args.check import OPTIMIZERS, SCHEDULERS, WATCHERS, ConfigurationError
+from lt_trainer.args.fields import TrainingArguments
+from lt_trainer.args.hardware import Facts
+from lt_trainer.args.plan import NOT_YET, Plan, plan
+
+FACTS = Facts(num_train_rows=100, has_eval=True)
+ASKED = {
+    "auto_find_batch_size": True,
+    "bf16_full_eval": True,
+    "deepspeed": "ds_config.json",
+    "fp16_full_eval": True,
+    "fsdp": "full_shard",
+    "gradient_checkpointing": True,
+    "group_by_length": True,
+    "label_smoothing_factor": 0.1,
+    "neftune_noise_alpha": 5.0,
+    "prediction_loss_only": True,
+    "push_to_hub": True,
+    "resume_from_checkpoint": "out/checkpoint-5",
+    "tf32": True,
+    "torch_compile": True,
+}
+
+
+def planned(**arguments: object) -> Plan:
+    return plan(TrainingArguments(**{"output_dir": "out", **arguments}), FACTS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NOT_YET)
+def test_what_is_not_there_yet_is_refused_by_name(name: str) -> None:
+    args = TrainingArguments(**{"output_dir": "out", name: ASKED[name]})
+    with pytest.raises(ConfigurationError, match=f"{name}={ASKED[name]!r}: not supported yet; "):
+        plan(args, FACTS)
+
+
+@pytest.mark.parametrize("empty", [{"fsdp": ""}, {"deepspeed": {}}, {"torch_compile": False}, {"fsdp": False}])
+def test_what_is_off_is_not_refused(empty: dict[str, object]) -> None:
+    planned(**empty)
+
+
+@pytest.mark.parametrize("name", [name for name, package in OPTIMIZERS.items() if package != "torch"])
+def test_optimizers_of_other_packages_are_refused_with_the_package(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"optim='{name}': comes from the package {OPTIMIZERS[name]}"):
+        planned(optim=name)
+
+
+@pytest.mark.parametrize("name", WATCHERS)
+def test_schedules_that_follow_the_evaluation_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"lr_scheduler_type='{name}': not supported yet"):
+        planned(lr_scheduler_type=name)
+
+
+def test_other_loggers_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="report_to='wandb': not supported yet"):
+        planned(report_to=["tensorboard", "wandb"])
+
+
+def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
+    args = TrainingArguments("out", push_to_hub=True, gradient_checkpointing=True)
+    args.learning_rate, args.max_steps = -1.0, "2"  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError) as caught:
+        plan(args, FACTS)
+    assert [problem.split("=")[0] for problem in caught.value.problems] == [
+        "max_steps",
+        "learning_rate",
+        "gradient_checkpointing",
+        "push_to_hub",
+    ]
+
+
+def test_values_changed_after_construction_count() -> None:
+    args = TrainingArguments("out")
+    args.max_steps, args.use_cpu, args.learning_rate = 2, True, 1e-3
+    found = plan(args, FACTS)
+    assert (found.duration.max_steps, found.optimizer.learning_rate) == (2, 1e-3)
+
+
+def test_planning_changes_nothing() -> None:
+    args = TrainingArguments("out", eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True)
+    before = args.to_dict()
+    assert plan(args, FACTS) == plan(args, FACTS)
+    assert args.to_dict() == before
+
+
+def test_evaluation_needs_data() -> None:
+    with pytest.raises(ConfigurationError, match="eval_strategy='epoch' without evaluation data"):
+        plan(TrainingArguments("out", eval_strategy="epoch"), Facts(num_train_rows=100))
+
+
+def test_loader() -> None:
+    found = planned(
+        per_device_train_batch_size=4, gradient_accumulation_steps=2, seed=1, dataloader_num_workers=2
+    ).loader
+    assert (found.batch_size, found.eval_batch_size, found.accumulation, found.num_workers) == (4, 8, 2, 2)
+    assert (found.seed, found.pin_memory) == (1, False)
+    assert planned(seed=1, data_seed=0).loader.seed == 0
+    gpu = dataclasses.replace(FACTS, accelerator="cuda")
+    assert plan(TrainingArguments("out"), gpu).loader.pin_memory
+    assert not plan(TrainingArguments("out", dataloader_pin_memory=False), gpu).loader.pin_memory
+
+
+def test_optimizer() -> None:
+    found = planned(
+        learning_rate=1e-3, adam_beta1=0.8, weight_decay=0.1, warmup_ratio=0.1, max_grad_norm=None
+    ).optimizer
+    assert (found.name, found.learning_rate, found.betas) == ("adamw_torch_fused", 1e-3, (0.8, 0.999))
+    assert (found.weight_decay, found.warmup_steps, found.total_steps, found.max_grad_norm) == (0.1, 4, 39, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "metric", "greater"),
+    [
+        ({}, None, None),
+        ({"metric_for_best_model": "f1"}, "eval_f1", True),
+        ({"metric_for_best_model": "eval_loss"}, "eval_loss", False),
+        ({"metric_for_best_model": "error", "greater_is_better": False}, "eval_error", False),
+        ({"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}, "eval_loss", False),
+        ({"eval_strategy": "epoch", "save_strategy": "best"}, "eval_loss", False),
+    ],
+)
+def test_best_model(arguments: dict[str, object], metric: str | None, greater: bool | None) -> None:
+    found = planned(**arguments).saving
+    assert (found.metric_for_best, found.greater_is_better) == (metric, greater)
+
+
+def test_best_model_asked_for_after_construction() -> None:
+    args = TrainingArguments("out", eval_strategy="epoch", save_strategy="epoch")
+    args.load_best_model_at_end = True
+    found = plan(args, FACTS).saving
+    assert (found.load_best, found.metric_for_best, found.greater_is_better) == (True, "eval_loss", False)
+
+
+def test_reporting() -> None:
+    assert planned().reporting.report_to == ("tensorboard",)
+    found = planned(report_to="none", disable_tqdm=True, run_name="a", logging_dir="logs").reporting
+    assert (found.report_to, found.progress_bar, found.run_name, found.logging_dir) == ((), False, "a", "logs")
+
+
+def test_trainer_flags_are_lightnings() -> None:
+    pl = pytest.importorskip("lightning.pytorch")
+    import inspect
+
+    flags = planned(max_steps=3, use_cpu=True).trainer_flags
+    assert set(flags) <= set(inspect.signature(pl.Trainer).parameters)
+    assert (flags["max_steps"], flags["accelerator"], flags["accumulate_grad_batches"]) == (3, "cpu", 1)
+
+
+def test_every_name_has_an_optimizer_or_a_schedule() -> None:
+    optim = pytest.importorskip("lt_trainer.optim")
+    assert {n for n, package in OPTIMIZERS.items() if package == "torch"} - {"adamw_hf"} == set(optim.OPTIMIZERS)
+    assert set(SCHEDULERS) - set(WATCHERS) == set(optim.SCHEDULES)
