@@ -1,0 +1,31 @@
+"""What this machine and the launcher of this process say, before anything is set up."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from lt_trainer.args.hardware import Facts
+
+
+def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
+    """What the machine and the launcher say (torchrun's variables)."""
+    launched = "LOCAL_WORLD_SIZE" in os.environ and "RANK" in os.environ
+    accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return Facts(
+        num_train_rows=num_train_rows,
+        has_train=num_train_rows is not None,
+        has_eval=has_eval,
+        accelerator=accelerator,  # type: ignore[arg-type]
+        num_visible_devices=torch.cuda.device_count() if accelerator == "cuda" else 1,
+        launched=launched,
+        world_size=int(os.environ["WORLD_SIZE"]) if launched else 1,
+        local_world_size=int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1,
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)) if launched else 1,
+    )
+
+
+def global_rank() -> int:
+    """The number of this process among all: 0 writes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
