@@ -1,0 +1,23 @@
+"""Tokenizers over the `tokenizers` library, with the call signature and the folders of `transformers`.
+
+`auto.py` finds the files, `reading.py` makes a Rust tokenizer of them, `tokenizer.py` is the class that people hold.
+What it does is spread over its bases, each on top of the one before: `special.py` (named tokens), `vocabulary.py`
+(tokens and ids), `encoding.py` (text to ids), `padding.py` (rows to a rectangle), `decoding.py` (ids to text),
+`template.py` (what stands around a row) and `saving.py` (back to files).
+"""
+
+from __future__ import annotations
+
+from lt_trainer.tokenization.auto import AutoTokenizer
+from lt_trainer.tokenization.batch import BatchEncoding, CharSpan, TokenSpan
+from lt_trainer.tokenization.tokenizer import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+__all__ = [
+    "AutoTokenizer",
+    "BatchEncoding",
+    "CharSpan",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerBase",
+    "PreTrainedTokenizerFast",
+    "TokenSpan",
+]
