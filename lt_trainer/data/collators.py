@@ -1,0 +1,234 @@
+"""From a list of rows to a batch of tensors, with the public names and behaviours of `transformers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from lt_trainer.data.windows import Batch
+
+Row = Mapping[str, Any]
+IGNORED_LABEL = -100
+
+
+def default_data_collator(features: Sequence[Any], return_tensors: str = "pt") -> Batch:
+    """Stacks rows whose values have one length; `label` and `label_ids` become `labels`.
+
+    Args:
+        features: rows: mappings, or objects with attributes.
+        return_tensors: "pt" for torch, "np" for numpy.
+
+    Raises:
+        ValueError: rows of different lengths (with the names and lengths, and the collator that pads).
+    """
+    rows = [row if isinstance(row, Mapping) else vars(row) for row in features]
+    batch: Batch = {}
+    for key, value in rows[0].items():
+        if value is None or isinstance(value, str):
+            continue
+        name = "labels" if key in ("label", "label_ids") else key
+        batch[name] = _stack(name, [row[key] for row in rows])
+    return _as_numpy(batch) if return_tensors == "np" else batch
+
+
+@dataclass
+class DefaultDataCollator:
+    """`default_data_collator` as an object.
+
+    Args:
+        return_tensors: "pt" or "np".
+    """
+
+    return_tensors: str = "pt"
+
+    def __call__(self, features: Sequence[Any], return_tensors: str | None = None) -> Batch:
+        """Rows of one length -> batch."""
+        return default_data_collator(features, return_tensors or self.return_tensors)
+
+
+@dataclass
+class DataCollatorWithPadding:
+    """Pads the rows of a batch to their longest (or to `max_length`) with the tokenizer's own `pad`.
+
+    Args:
+        tokenizer: pads on its `padding_side` with its `pad_token_id`.
+        padding: True or "longest", "max_length", or False.
+        max_length: tokens of a row for `padding="max_length"`.
+        pad_to_multiple_of: rounds the length up, in tokens.
+        return_tensors: "pt" or "np".
+    """
+
+    tokenizer: Any
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    return_tensors: str = "pt"
+
+    def __call__(self, features: Sequence[Row]) -> Batch:
+        """Rows -> batch [B, T]; `label` becomes `labels`."""
+        batch = self._pad(features)
+        for name in ("label", "label_ids"):
+            if name in batch:
+                batch["labels"] = batch.pop(name)
+        return batch
+
+    def _pad(self, features: Sequence[Row]) -> Batch:
+        padded = self.tokenizer.pad(
+            list(features),
+            padding=self.padding,
+            max_length=self.max_length,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            return_tensors=self.return_tensors,
+        )
+        return dict(padded)
+
+
+@dataclass
+class DataCollatorForTokenClassification(DataCollatorWithPadding):
+    """Pads the rows and, beside them, one label a token.
+
+    Args:
+        tokenizer: see DataCollatorWithPadding, as are the arguments between.
+        label_pad_token_id: the label of pad positions; -100 keeps them out of the loss.
+    """
+
+    label_pad_token_id: int = IGNORED_LABEL
+
+    def __call__(self, features: Sequence[Row]) -> Batch:
+        """Rows -> batch [B, T] with labels [B, T]."""
+        name = "label" if "label" in features[0] else "labels"
+        if name not in features[0]:
+            return self._pad(features)
+        batch = self._pad([{key: value for key, value in row.items() if key != name} for row in features])
+        width = batch["input_ids"].shape[1]
+        labels_BT = np.full((len(features), width), self.label_pad_token_id, dtype=np.int64)
+        for row, feature in enumerate(features):
+            labels = feature[name]
+            start = width - len(labels) if self.tokenizer.padding_side == "left" else 0
+            labels_BT[row, start : start + len(labels)] = labels
+        batch[name] = labels_BT if self.return_tensors == "np" else torch.from_numpy(labels_BT)
+        return batch
+
+
+@dataclass
+class DataCollatorForSeq2Seq:
+    """Pads the source rows and, beside them, the labels to their own longest.
+
+    Args:
+        tokenizer: pads on its `padding_side`, sources and labels alike.
+        model: makes `decoder_input_ids` of the labels by `prepare_decoder_input_ids_from_labels`, where it has that.
+        padding: True or "longest", "max_length", or False.
+        max_length: tokens of a row, of source and labels, for `padding="max_length"`.
+        pad_to_multiple_of: rounds both lengths up, in tokens.
+        label_pad_token_id: the label of pad positions; -100 keeps them out of the loss.
+        return_tensors: "pt" or "np".
+    """
+
+    tokenizer: Any
+    model: Any = None
+    padding: bool | str = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    label_pad_token_id: int = IGNORED_LABEL
+    return_tensors: str = "pt"
+
+    def __call__(self, features: Sequence[Row], return_tensors: str | None = None) -> Batch:
+        """Rows -> batch [B, S] with labels [B, T]."""
+        kind = return_tensors or self.return_tensors
+        name = "label" if "label" in features[0] else "labels"
+        labels = [row.get(name) for row in features]
+        batch: Batch = dict(
+            self.tokenizer.pad(
+                [{key: value for key, value in row.items() if key != name} for row in features],
+                padding=self.padding,
+                max_length=self.max_length,
+                pad_to_multiple_of=self.pad_to_multiple_of,
+                return_tensors=kind,
+            )
+        )
+        if all(row is None for row in labels):
+            return batch
+        labels_BT = self._pad_labels(labels)
+        batch["labels"] = labels_BT if kind == "np" else torch.from_numpy(labels_BT)
+        prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+        if prepare is not None:
+            batch["decoder_input_ids"] = prepare(labels=batch["labels"])
+        return batch
+
+    def _pad_labels(self, labels: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if missing := [row for row, values in enumerate(labels) if values is None]:
+            raise ValueError(
+                f"labels: expected them in every row of a batch or in none, received none in row {missing[0]} of "
+                f"{len(labels)}: fill the column, or leave it out"
+            )
+        width = max(len(row) for row in labels)
+        if self.padding == "max_length" and self.max_length is not None:
+            width = self.max_length
+        if self.padding is not False and self.pad_to_multiple_of:
+            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        lengths = {len(row) for row in labels}
+        if max(lengths) > width or (self.padding is False and len(lengths) > 1):
+            raise ValueError(
+                f"labels: expected {width} tokens a row, received lengths {sorted(lengths)[:8]}: use "
+                "padding=True, or truncate them while tokenizing"
+            )
+        labels_BT = np.full((len(labels), width), self.label_pad_token_id, dtype=np.int64)
+        for row, values in zip(labels_BT, labels, strict=True):
+            start = width - len(values) if self.tokenizer.padding_side == "left" else 0
+            row[start : start + len(values)] = values
+        return labels_BT
+
+
+class KeepColumns:
+    """Leaves out, before a collator sees them, the columns that the model does not take (`remove_unused_columns`).
+
+    The data set itself is not changed, so a transform of the user's still sees every column
+    (https://github.com/huggingface/transformers/issues/22119).
+
+    Args:
+        collate: the collator behind it.
+        names: columns that stay.
+        model_name: for the error.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Batch], names: frozenset[str], model_name: str) -> None:
+        self.collate, self.names, self.model_name = collate, names, model_name
+
+    def __call__(self, features: list[Any]) -> Batch:
+        """Rows -> batch, without the other columns."""
+        if not isinstance(features[0], Mapping):
+            return self.collate(features)
+        kept = [{key: value for key, value in row.items() if key in self.names} for row in features]
+        if not kept[0]:
+            raise ValueError(
+                f"none of the data set's columns {sorted(features[0])} is an argument of {self.model_name}.forward, "
+                f"which takes {sorted(self.names)}: tokenize the data set first, or set remove_unused_columns=False"
+            )
+        return self.collate(kept)
+
+
+def _stack(name: str, values: list[Any]) -> torch.Tensor:
+    """One tensor of a column: whole numbers as int64, others as float32."""
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values)
+    lengths = {len(value) for value in values if isinstance(value, Sequence | np.ndarray)}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"column '{name}': expected rows of one length, received lengths {sorted(lengths)[:8]}: "
+            "pad them with DataCollatorWithPadding(tokenizer) as data_collator, or while tokenizing"
+        )
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"column '{name}': expected numbers, received {values[0]!r:.80}: leave the column out of the data set"
+        )
+    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64))
+
+
+def _as_numpy(batch: Batch) -> Batch:
+    return {key: value.numpy() for key, value in batch.items()}

@@ -1,0 +1,129 @@
+"""A window is what one optimizer step trains on: its micro-batches. It is also Lightning's batch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lt_trainer.data.order import WindowRows, WindowSampler
+
+Batch = dict[str, Any]
+Collate = Callable[[list[Any]], Batch]
+
+
+class Window:
+    """The micro-batches of one optimizer step on this rank (one micro-batch in evaluation).
+
+    Attributes:
+        batches: collated micro-batches.
+        rows: for each micro-batch, the row numbers in the data set; empty for a blank one.
+        counts: for each micro-batch, the targets that enter the loss; the module counts them before the transfer.
+        labels: for each micro-batch, its label columns as the collator made them, on the CPU.
+    """
+
+    def __init__(self, batches: list[Batch], rows: list[list[int]]) -> None:
+        self.batches = batches
+        self.rows = rows
+        self.counts: list[int] = []
+        self.labels: list[tuple[Any, ...]] = []
+
+    def is_blank(self, index: int) -> bool:
+        """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
+        return not self.rows[index]
+
+    def to(self, device: torch.device) -> Window:
+        """Moves every tensor to a device, without waiting for it."""
+        self.batches = [{k: _move(v, device) for k, v in batch.items()} for batch in self.batches]
+        return self
+
+    def pin_memory(self) -> Window:
+        """Called by the loader where `dataloader_pin_memory` is on and the device is a GPU."""
+        self.batches = [
+            {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            for batch in self.batches
+        ]
+        return self
+
+    @classmethod
+    def of(cls, batch: Window | Batch) -> Window:
+        """A plain Lightning trainer gives an ordinary batch: a window of one."""
+        if isinstance(batch, Window):
+            return batch
+        return cls([batch], [list(range(len(next(iter(batch.values())))))])
+
+
+class WindowDataset(torch.utils.data.Dataset[Window]):
+    """Collates the rows that a `WindowSampler` names.
+
+    Args:
+        rows: any map-style data set.
+        collate: list of rows -> batch of tensors.
+        keep_blanks: training needs a micro-batch on every rank, since gradients are exchanged; evaluation does not.
+    """
+
+    def __init__(self, rows: Any, collate: Collate, *, keep_blanks: bool) -> None:
+        self.rows, self.collate, self.keep_blanks = rows, collate, keep_blanks
+
+    def __getitem__(self, window: WindowRows) -> Window:
+        kept = [share for share in window.shares if share or self.keep_blanks]
+        with seeded(window.seed):
+            return Window([self.collate(fetch(self.rows, share or [0])) for share in kept], kept)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the generators of python, numpy and torch's CPU inside, and puts them back where they were after."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def fetch(dataset: Any, rows: list[int]) -> list[Any]:
+    """Reads rows, all at once where the data set can (`__getitems__`, torch's protocol for batched reads)."""
+    read = getattr(dataset, "__getitems__", None)
+    return list(read(rows)) if read is not None else [dataset[row] for row in rows]
+
+
+def window_loader(
+    dataset: Any,
+    collate: Collate,
+    sampler: WindowSampler,
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch_factor: int | None = None,
+    persistent_workers: bool = False,
+) -> DataLoader[Window]:
+    """A loader of windows; its generator is its own, so that reading data never moves the global random state."""
+    return DataLoader(
+        WindowDataset(dataset, collate, keep_blanks=sampler.order_seed is not None),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        persistent_workers=persistent_workers and num_workers > 0,
+        generator=torch.Generator().manual_seed(sampler.order_seed or 0),
+    )
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    """Tensors and packed batches move; anything else stays."""
+    to = getattr(value, "to", None)
+    return value if to is None else to(device, non_blocking=True)
