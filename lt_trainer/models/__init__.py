@@ -1,0 +1,1 @@
+"""Native models: packed inside, the public names, shapes and files outside."""

@@ -1,0 +1,266 @@
+"""What every encoder-decoder has in common: the decoder's input from the labels, both sides packed, the loss.
+
+Dimension letters: B rows, T padded length, N packed tokens, R tokens that are read, S packed tokens of the source,
+D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lt_trainer import losses
+from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.checks import check_ids, check_labels
+from lt_trainer.models.heads import Head, Output, as_asked
+from lt_trainer.models.outputs import ModelOutput
+from lt_trainer.packed import PackedBatch, Read, pack, select_rows, take, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+class EncoderDecoder(PreTrainedModel):
+    """A model that reads a source and writes a target, both packed.
+
+    The decoder's real tokens are those from the row's start token to its last target: what follows has no part in the
+    loss, and pad tokens before the start token (labels padded on the left) are not read either, so that a row's loss
+    does not depend on the batch around it.
+    """
+
+    def decode(self, packed: PackedBatch, decoder: PackedBatch) -> tuple[Tensor, Tensor]:
+        """Last hidden states of the decoder [N, D] and of the encoder [S, D]."""
+        raise NotImplementedError
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """The labels moved right by one behind the start token; -100 becomes the pad token: [B, T]."""
+        start, pad = getattr(self.config, "decoder_start_token_id", None), getattr(self.config, "pad_token_id", None)
+        if start is None or pad is None:
+            raise ValueError(
+                f"decoder_start_token_id={start!r}, pad_token_id={pad!r}: expected two token ids, the decoder's input "
+                "is made of them; set both in the configuration"
+            )
+        shifted = labels.roll(1, dims=-1)
+        shifted[..., 0] = start
+        return shifted.masked_fill(shifted == losses.IGNORED, pad)
+
+    def pack_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """As in PreTrainedModel, for both sides: `packed_decoder`, and `labels` of its targets alone, [R].
+
+        Raises:
+            ValueError: neither labels nor decoder_input_ids, or labels outside the vocabulary (with row and value).
+        """
+        packs = super().pack_inputs(batch)
+        ids, mask, labels = (packs.pop(x, None) for x in ("decoder_input_ids", "decoder_attention_mask", "labels"))
+        if ids is None and labels is None:
+            raise ValueError(
+                f"expected labels or decoder_input_ids beside the source, received {sorted(batch)}: give the rows a "
+                "'labels' column, or call generate"
+            )
+        if labels is not None:
+            check_labels(labels, self.config.vocab_size)
+        if ids is None:
+            ids = self.prepare_decoder_input_ids_from_labels(labels)
+        real_BT = _real_tokens(ids, labels, mask, getattr(self.config, "pad_token_id", None))
+        decoder = replace(pack(ids, real_BT), position_ids_N=take(real_BT.long().cumsum(1) - 1, pack(ids, real_BT)))
+        check_ids(decoder, self.config)
+        if labels is None:
+            return {**packs, "packed_decoder": decoder}
+        labels_N = take(labels, decoder)
+        decoder = decoder.reading(labels_N != losses.IGNORED)
+        assert decoder.read is not None
+        return {**packs, "packed_decoder": decoder, "labels": labels_N[decoder.read.index_R]}
+
+    def packed_sides(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        decoder_input_ids: Tensor | None,
+        decoder_attention_mask: Tensor | None,
+        labels: Tensor | None,
+        packed: PackedBatch | None,
+        packed_decoder: PackedBatch | None,
+    ) -> tuple[PackedBatch, PackedBatch, Tensor | None]:
+        """The packed forms of both sides, packed now where they were not before, and the labels of the targets, [R]."""
+        if packed is None:
+            sides = {"decoder_input_ids": decoder_input_ids, "decoder_attention_mask": decoder_attention_mask}
+            packs = self.pack_inputs(
+                {"input_ids": input_ids, "attention_mask": attention_mask, **sides, "labels": labels}
+            )
+            return packs["packed"], packs["packed_decoder"], packs.get("labels")
+        if packed_decoder is None:
+            raise ValueError(
+                "packed_decoder is missing: expected both sides of a packed batch, as pack_inputs makes them"
+            )
+        return packed, packed_decoder, labels
+
+
+class EncoderDecoderStates(EncoderDecoder):
+    """An encoder-decoder without a head."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        *,
+        packed: PackedBatch | None = None,
+        packed_decoder: PackedBatch | None = None,
+        return_dict: bool | None = None,
+    ) -> Output:
+        """Hidden states.
+
+        Args:
+            input_ids: [B, S] of the source.
+            attention_mask: [B, S], non-zero = real token.
+            decoder_input_ids: [B, T].
+            decoder_attention_mask: [B, T], non-zero = real token.
+            packed: the packed form of the source, in place of the padded one.
+            packed_decoder: the packed form of the decoder's input; goes with `packed`.
+            return_dict: False returns a tuple.
+
+        Returns:
+            `last_hidden_state` [B, T, D] and `encoder_last_hidden_state` [B, S, D], zero where no token is.
+        """
+        packed, decoder, _ = self.packed_sides(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, None, packed, packed_decoder
+        )
+        states_ND, memory_SD = self.decode(packed, decoder)
+        values = {
+            "last_hidden_state": unpack(states_ND, decoder),
+            "encoder_last_hidden_state": unpack(memory_SD, packed),
+        }
+        return as_asked(ModelOutput(values), return_dict)
+
+
+class ReadsItself(EncoderDecoder):
+    """An encoder-decoder whose decoder is given the row itself, moved right by one: T5 classifies so."""
+
+    def encode(self, packed: PackedBatch, read: Read | None = None) -> Tensor:
+        """Last states of the decoder at the tokens that are read [R, D], or at all [N, D]."""
+        ids_N, start = packed.input_ids_N.roll(1), getattr(self.config, "decoder_start_token_id", None)
+        if start is None:
+            raise ValueError("decoder_start_token_id=None: expected a token id, the decoder's input begins with it")
+        ids_N[list(packed.starts)] = start
+        states_ND, _ = self.decode(packed, replace(packed, input_ids_N=ids_N, read=None))
+        return states_ND if read is None else select_rows(states_ND, read.index_R)
+
+    def pack_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """As in EncoderDecoder; without labels or an input of the decoder's own only the row is packed."""
+        if batch.get("decoder_input_ids") is None:
+            return PreTrainedModel.pack_inputs(self, batch)
+        return super().pack_inputs(batch)
+
+
+class Seq2SeqLM(EncoderDecoder, Head):
+    """A score for every token of the vocabulary at every token of the target; the loss projects targets alone."""
+
+    @property
+    def num_classes(self) -> int:
+        """The vocabulary."""
+        size: int = self.config.vocab_size
+        return size
+
+    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
+        """The loss at the targets."""
+        return losses.cross_entropy(self.scores(x_RD), labels_R)
+
+    def count_targets(self, batch: Mapping[str, Any]) -> int:
+        """Labels that are not -100."""
+        return int((batch["labels"] != losses.IGNORED).sum())
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        num_items_in_batch: Tensor | int | None = None,
+        packed: PackedBatch | None = None,
+        packed_decoder: PackedBatch | None = None,
+        output_logits: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Output:
+        """Scores the tokens of the target.
+
+        Args:
+            input_ids: [B, S] of the source.
+            attention_mask: [B, S], non-zero = real token.
+            decoder_input_ids: [B, T]; None = the labels moved right by one.
+            decoder_attention_mask: [B, T], non-zero = real token; None = see EncoderDecoder.
+            labels: [B, T] int64, -100 = no target; with `packed_decoder` those of its targets, [R].
+            num_items_in_batch: targets of the whole optimizer step; None = of this batch.
+            packed: the packed form of the source, in place of the padded one.
+            packed_decoder: the packed form of the target's input; goes with `packed`.
+            output_logits: True computes the logits now, False leaves all but the loss out, None computes what is read.
+            return_dict: False returns a tuple.
+
+        Returns:
+            `loss` (with labels), `logits` [B, T, V] and `encoder_last_hidden_state` [B, S, D], zero where no token is.
+        """
+        packed, decoder, labels = self.packed_sides(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, labels, packed, packed_decoder
+        )
+        states_ND, memory_SD = self.decode(packed, decoder)
+        loss = None
+        if labels is not None:
+            assert decoder.read is not None
+            part = self.loss_at(select_rows(states_ND, decoder.read.index_R), labels)
+            loss = losses.mean_loss(part, num_items_in_batch)
+        lazy = {
+            "logits": partial(self._logits, states_ND, decoder),
+            "encoder_last_hidden_state": partial(unpack, memory_SD, packed),
+        }
+        output = ModelOutput({"loss": loss}, lazy={} if labels is not None and output_logits is False else lazy)
+        if output_logits:
+            output.to_tuple()
+        return as_asked(output, return_dict)
+
+    def _logits(self, states_ND: Tensor, decoder: PackedBatch) -> Tensor:
+        return unpack(self.scores(states_ND), decoder)
+
+
+def _real_tokens(ids_BT: Tensor, labels_BT: Tensor | None, mask_BT: Tensor | None, pad: int | None) -> Tensor:
+    """Which tokens of the decoder's input are computed, [B, T] bool."""
+    real_BT = torch.ones_like(ids_BT, dtype=torch.bool) if mask_BT is None else mask_BT != 0
+    if labels_BT is None:
+        return real_BT
+    if labels_BT.shape != ids_BT.shape:
+        raise ValueError(
+            f"labels: expected the shape of decoder_input_ids, {tuple(ids_BT.shape)}, received {tuple(labels_BT.shape)}"
+        )
+    target_BT = labels_BT != losses.IGNORED
+    column = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    last_B1 = (column * target_BT).amax(dim=1, keepdim=True)
+    real_BT = (real_BT & (column <= last_B1)) | target_BT
+    if mask_BT is None and pad is not None:
+        leading_B = (ids_BT == pad).long().cumprod(dim=1).sum(dim=1)  # the last of them is the start token
+        start_B = torch.minimum(leading_B - 1, target_BT.int().argmax(dim=1)).clamp(min=0)
+        real_BT &= column >= start_B[:, None]
+    return real_BT
+
+
+def last_end(packed: PackedBatch, ends: int | list[int] | None) -> Read:
+    """The last end token of each row.
+
+    Raises:
+        ValueError: a row without one.
+    """
+    known = torch.tensor(ends if isinstance(ends, list) else [ends], device=packed.index_N.device)
+    place_N = torch.arange(packed.num_tokens, device=known.device)
+    place_N = place_N.where(torch.isin(packed.input_ids_N, known), -1)
+    last_B = torch.stack([row.max() for row in place_N.split(list(packed.lengths))])
+    if (last_B < 0).any():
+        raise ValueError(
+            f"input_ids: expected the end token {ends} in every row, received row {int(last_B.argmin())} without: "
+            "tokenize with the model's own tokenizer, which adds it"
+        )
+    return Read(last_B, (1,) * len(packed.lengths))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm, dropout, keep_mask
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_a_share_is_dropped_and_the_rest_makes_up_for_it(p: float) -> None:
+    keep = keep_mask(torch.empty(400_000), p)
+    assert keep.unique().numel() == 2
+    assert (keep == 0).float().mean().item() == pytest.approx(p, abs=4 * (p * (1 - p) / 400_000) ** 0.5)
+    threshold = round(p * 65536)
+    assert keep.max().item() == pytest.approx(65536 / (65536 - threshold), rel=1e-6)  # so the mean is 1 exactly
+
+
+def test_decisions_do_not_depend_on_each_other() -> None:
+    """Four decisions come from one random number: neighbours at each distance agree as often as chance has it."""
+    dropped = keep_mask(torch.empty(1_000_000), 0.5) == 0
+    for distance in (1, 2, 3, 4, 8):
+        both = (dropped[:-distance] & dropped[distance:]).float().mean().item()
+        assert both == pytest.approx(0.25, abs=0.0025)
+
+
+def test_random_state_alone_reproduces_the_mask() -> None:
+    state = torch.get_rng_state()
+    first = keep_mask(torch.empty(7, 5), 0.3)
+    assert not torch.equal(first, keep_mask(torch.empty(7, 5), 0.3))
+    torch.set_rng_state(state)
+    assert torch.equal(first, keep_mask(torch.empty(7, 5), 0.3))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (1,), (3,), (2, 5), (1, 3, 7)])
+def test_any_number_of_elements(shape: tuple[int, ...]) -> None:
+    assert keep_mask(torch.empty(shape), 0.5).shape == shape
+
+
+def test_a_share_too_small_for_sixteen_bits_drops_nothing_and_one_near_all_keeps_finite() -> None:
+    assert keep_mask(torch.empty(1000), 1e-7).eq(1).all()
+    assert keep_mask(torch.empty(1000), 0.9999999).isfinite().all()
+
+
+def test_dropout_is_the_identity_in_evaluation() -> None:
+    x = torch.ones(100)
+    assert dropout(x, 0.5, training=False) is x
+    assert dropout(x, 0.0, training=True) is x
+    module = Dropout(0.5)
+    assert (module(x) == 0).any()
+    assert module.eval()(x) is x
+
+
+def test_the_gradient_goes_where_the_value_went() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    y = dropout(x, 0.3, training=True)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+
+
+def test_add_norm_is_the_norm_of_the_sum() -> None:
+    norm = nn.LayerNorm(6).eval()
+    x, residual = torch.randn(4, 6), torch.randn(4, 6)
+    assert torch.equal(add_norm(x, residual, norm, 0.5), norm(x + residual))
+
+
+def test_add_norm_drops_of_the_new_part_alone() -> None:
+    norm = nn.LayerNorm(512, elementwise_affine=False).train()
+    x, residual = torch.randn(2, 512, requires_grad=True), torch.randn(2, 512, requires_grad=True)
+    state = torch.get_rng_state()
+    y = add_norm(x, residual, norm, 0.5)
+    torch.set_rng_state(state)
+    torch.testing.assert_close(y, norm(residual + x * keep_mask(x, 0.5)))
+    y.pow(3).sum().backward()
+    assert (x.grad == 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert (residual.grad != 0).all()
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh"])
+def test_the_approximate_gelu_is_the_public_formula(name: str) -> None:
+    x = torch.linspace(-4, 4, 33)
+    formula = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+    torch.testing.assert_close(ACTIVATIONS[name](x), formula)
+    assert not torch.equal(ACTIVATIONS[name](x), F.gelu(x))
