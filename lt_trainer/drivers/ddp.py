@@ -1,0 +1,39 @@
+"""DistributedDataParallel: every process holds the model and a share of each micro-batch."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy
+
+from lt_trainer.drivers.base import Driver
+
+
+class DDPDriver(Driver):
+    """Exchanges gradients once a step, in its last micro-batch."""
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the group."""
+        return dist.get_world_size()
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
+        """`no_sync` of DDP in all but the last."""
+        strategy = self.trainer.strategy
+        assert isinstance(strategy, DDPStrategy)
+        return nullcontext() if last else strategy.block_backward_sync()
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """All-reduced; `value` stays as it was."""
+        total = value.to(self.trainer.strategy.root_device, copy=True)
+        dist.all_reduce(total)
+        return total
+
+    def gather(self, value: Any) -> list[Any]:
+        """All-gathered."""
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, value)
+        return parts

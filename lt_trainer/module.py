@@ -1,0 +1,250 @@
+"""The training step: a window of micro-batches becomes one optimizer step.
+
+This is the whole order of a step, whoever calls it (the facade's `Trainer`, the command line, or a plain
+`lightning.Trainer`), and whatever the task::
+
+    Lightning: for window in loader:                        # a Lightning batch is one optimizer step
+        prepare(window)                                     # count targets, pack (no padding), move
+        training_step(window):
+            num_targets = sum over ranks of window.counts
+            zero_grad
+            for batch in window.batches:
+                loss = model(batch).loss                    # sum over its targets / num_targets
+                backward                                    # ranks exchange gradients in the last one alone
+                on_substep_end                              # (all but the last)
+            on_before_optimizer_step:                       # Lightning has unscaled fp16 gradients by now
+                grad_norm = norm over all gradients; clip
+                on_pre_optimizer_step
+            optimizer.step
+            on_optimizer_step
+            scheduler.step                                  # not where the fp16 scaler skipped the step
+        callbacks' on_train_batch_end                       # the bridge logs, evaluates, saves
+
+The loss is the sum over the targets of the whole step divided by their count, across micro-batches and ranks, so it
+does not depend on how a step is cut up (https://github.com/huggingface/transformers/issues/34191).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from lt_trainer.data.windows import Batch, Window
+from lt_trainer.drivers import Driver, driver_for
+from lt_trainer.evaluation import Evaluation, Part
+from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.objective import count_targets, loss_of, model_loss, predictions_of
+from lt_trainer.private import OwnTransfer
+
+OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | None]]
+UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, int], tuple[torch.Tensor, Any]]
+
+
+@dataclass
+class StepOutcome:
+    """What a step left: tensors stay on the device until somebody reads them.
+
+    Attributes:
+        loss: this rank's part of the step's loss, 0-d; the sum over ranks is the loss.
+        grad_norm: before clipping, over all parameters, 0-d.
+        learning_rate: of the first group, as the step used it.
+    """
+
+    loss: torch.Tensor
+    grad_norm: torch.Tensor | None
+    learning_rate: float
+
+
+@dataclass
+class StepHooks:
+    """What a facade may bring: each is used where it is given, in the place that the module's text shows.
+
+    Attributes:
+        compute_loss: (model, batch, targets of the step, targets of the batch) -> (loss, outputs), in place of the
+            model's own loss.
+        fire: called with the name of an event inside a step.
+        check_batch: raises on a batch that the model cannot take (batch, rows).
+        label_names: the batch's columns that hold labels.
+        votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
+    """
+
+    compute_loss: UserLoss | None = None
+    fire: Callable[[str], None] = field(default=lambda event: None)
+    check_batch: Callable[[Batch, list[int]], None] | None = None
+    label_names: tuple[str, ...] = ("labels", "start_positions", "end_positions")
+    votes: Callable[[], tuple[int, ...]] = tuple
+
+
+class StepModule(OwnTransfer):
+    """Trains any model that returns a loss; the tasks add data and metrics.
+
+    Args:
+        model: native models compute no padding; any other `nn.Module` is called with the batch as keywords and
+            must return a loss that is the mean over its targets.
+        optimizer: makes optimizer and schedule when training starts.
+        max_grad_norm: clips the norm of all gradients; 0 only measures it.
+        hooks: see StepHooks.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True  # a rank may have no row of a small evaluation set
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        max_grad_norm: float = 1.0,
+        hooks: StepHooks | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.optimizer_factory = optimizer
+        self.max_grad_norm = max_grad_norm
+        self.hooks = hooks or StepHooks()
+        self.evaluation = Evaluation()
+        self.outcome: StepOutcome | None = None
+        self.driver: Driver | None = None
+        self.votes = torch.zeros(0, dtype=torch.long)
+        self._grad_norm: torch.Tensor | None = None
+
+    # ---- training
+
+    def configure_optimizers(self) -> Any:
+        """Called by Lightning once the model is on its device."""
+        if self.optimizer_factory is None:
+            raise ValueError(
+                "training needs an optimizer: expected optimizer=(a function: model -> (optimizer, scheduler)), "
+                "received None"
+            )
+        optimizer, scheduler = self.optimizer_factory(self.model)
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def setup(self, stage: str) -> None:
+        """Called by Lightning before fit, validate, test and predict, when the processes know each other."""
+        self.driver = driver_for(self.trainer)
+
+    def on_fit_start(self) -> None:
+        """Lightning keeps the mode that it finds, and loaded models are in eval mode (lightning#20105)."""
+        self.train()
+
+    def prepare(self, batch: Any, device: torch.device) -> Window:
+        """Counts the targets and packs the rows on the CPU, then moves what is left."""
+        window = Window.of(batch)
+        if self.hooks.check_batch is not None:
+            for micro_batch, rows in zip(window.batches, window.rows, strict=True):
+                self.hooks.check_batch(micro_batch, rows)
+        names = self.hooks.label_names
+        window.labels = [tuple(b[name] for name in names if b.get(name) is not None) for b in window.batches]
+        window.counts = [
+            0 if window.is_blank(i) else count_targets(self.model, b) for i, b in enumerate(window.batches)
+        ]
+        if self._packs:
+            assert isinstance(self.model, PreTrainedModel)
+            window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
+        return window.to(device)
+
+    def training_step(self, window: Window, batch_idx: int) -> dict[str, torch.Tensor]:
+        """One optimizer step; the module's text shows its order.
+
+        Returns:
+            `loss`, 0-d: this rank's part of the step's loss.
+        """
+        assert self.driver is not None
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        learning_rate = optimizer.param_groups[0]["lr"]
+        sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
+        num_targets, self.votes = sums[0], sums[1:]
+        total = torch.zeros((), device=self.device)
+        optimizer.zero_grad()
+        for i, batch in enumerate(window.batches):
+            last = i == len(window.batches) - 1
+            with self.driver.micro_batch(last):
+                loss, _ = self.loss(batch, num_targets, window.counts[i])
+                if window.is_blank(i):  # its gradients must exist on every rank, and be zero
+                    loss = loss * 0.0
+                self.manual_backward(loss * self.driver.world_size)  # ranks' gradients are averaged, parts are added
+            total += loss.detach()
+            if not last:
+                self.hooks.fire("on_substep_end")
+        self._step(optimizer)
+        self.outcome = StepOutcome(total, self._grad_norm, learning_rate)
+        return {"loss": total}
+
+    def _step(self, optimizer: Any) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 alone has one
+        scale = scaler.get_scale() if scaler is not None else None
+        optimizer.step()
+        self.hooks.fire("on_optimizer_step")
+        scheduler = self.lr_schedulers()
+        assert not isinstance(scheduler, list | ReduceLROnPlateau)
+        if scheduler is not None and (scaler is None or scaler.get_scale() >= scale):
+            scheduler.step()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures and clips, after Lightning has unscaled the gradients of fp16."""
+        assert self.driver is not None
+        self._grad_norm = self.driver.clip(self.model.parameters(), self.max_grad_norm)
+        self.hooks.fire("on_pre_optimizer_step")
+
+    def loss(self, batch: Batch, num_targets: torch.Tensor, count: int) -> tuple[torch.Tensor, Any]:
+        """The part of a step's loss that one micro-batch brings.
+
+        Args:
+            batch: a collated or packed micro-batch; its labels may be taken out by the caller's `compute_loss`.
+            num_targets: of the whole step, over all ranks, 0-d.
+            count: targets of this micro-batch.
+
+        Returns:
+            (loss, outputs): the sum over the batch's targets divided by `num_targets`, 0-d; what the model returned.
+        """
+        if self.hooks.compute_loss is not None:
+            return self.hooks.compute_loss(self.model, dict(batch), num_targets, count)
+        return model_loss(self.model, batch, num_targets)
+
+    @property
+    def _packs(self) -> bool:
+        """Whether batches can be packed before the transfer: a user's `compute_loss` expects the padded form."""
+        return self.hooks.compute_loss is None and isinstance(self.model, PreTrainedModel)
+
+    # ---- evaluation
+
+    def validation_step(self, window: Window, batch_idx: int) -> None:
+        """Adds each batch's loss and, where somebody reads them, its predictions to `self.evaluation`."""
+        for i, batch in enumerate(window.batches):
+            loss, outputs = self._evaluate(batch, window.counts[i], bool(window.labels[i]))
+            predictions = labels = None
+            if self.evaluation.keep_predictions:
+                predictions = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
+                labels = window.labels[i][0] if len(window.labels[i]) == 1 else window.labels[i] or None
+            self.take_part(Part(window.rows[i], loss, window.counts[i], predictions, labels))
+        self.hooks.fire("on_prediction_step")
+
+    def take_part(self, part: Part) -> None:
+        """Adds what a batch brought to the evaluation; a task with metrics counts it into them."""
+        self.evaluation.add(part)
+
+    def test_step(self, window: Window, batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(window, batch_idx)
+
+    def _evaluate(self, batch: Batch, count: int, has_labels: bool) -> tuple[torch.Tensor | None, Any]:
+        """(sum of the loss over the batch's targets, outputs); no loss where the data has no labels."""
+        keep = self.evaluation.keep_predictions
+        if not has_labels:
+            return None, self.model(**batch)
+        if self._packs:
+            outputs = self.model(**batch, num_items_in_batch=torch.ones(()), output_logits=keep)
+            return loss_of(outputs), outputs
+        mean, outputs = self.loss(batch, torch.tensor(max(count, 1)), count)
+        return mean * count, outputs

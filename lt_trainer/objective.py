@@ -1,0 +1,82 @@
+"""What a model returned, read in one way for native models, models of `transformers` and any other module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lt_trainer.models.base import PreTrainedModel
+
+if TYPE_CHECKING:
+    from lt_trainer.data.windows import Batch
+
+_IGNORED = -100
+
+
+def count_targets(model: nn.Module, batch: Batch) -> int:
+    """Targets of a batch that enter the loss; native models know, for others the labels' shape tells.
+
+    A model of another library must return the mean over its targets; those of a causal language model are the
+    labels after the first of each row.
+    """
+    labels = batch.get("labels")
+    if labels is None:
+        labels = batch.get("start_positions")
+    if labels is None:  # prediction, or a loss of the user's over rows
+        return len(next(iter(batch.values())))
+    if isinstance(model, PreTrainedModel):
+        return model.count_targets(batch)
+    if labels.is_floating_point():
+        return int(labels.numel())
+    if labels.ndim > 1 and type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")):
+        labels = labels[:, 1:]
+    return int((labels != _IGNORED).sum())
+
+
+def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+    """The model's own loss of a batch: the sum over its targets divided by `num_targets`.
+
+    Args:
+        model: native models divide by themselves; any other returns the mean over its targets.
+        batch: a padded batch, or for native models a packed one.
+        num_targets: of the whole optimizer step, 0-d; None: of this batch.
+
+    Returns:
+        (loss, outputs): 0-d; what the model returned.
+    """
+    if isinstance(model, PreTrainedModel):
+        outputs = model(**batch, num_items_in_batch=num_targets)
+        return loss_of(outputs), outputs
+    outputs = model(**batch)
+    loss = loss_of(outputs)
+    return loss if num_targets is None else loss * (count_targets(model, batch) / num_targets), outputs
+
+
+def loss_of(outputs: Any) -> torch.Tensor:
+    """The loss among a model's outputs, 0-d.
+
+    Raises:
+        ValueError: there is none (says what the model returned).
+    """
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs[0]
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        returned = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+        raise ValueError(
+            f"the model returned no loss: expected a scalar 'loss' among its outputs, received {returned}. Give the "
+            "data set a label column that its forward takes, or override compute_loss"
+        )
+    return loss
+
+
+def predictions_of(outputs: Any, has_loss: bool, ignore_keys: tuple[str, ...]) -> Any:
+    """All outputs but the loss and those ignored: one tensor, or a tuple of them."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        values = tuple(outputs[key] for key in outputs if key != "loss" and key not in ignore_keys)
+    else:
+        values = tuple(outputs[1:] if has_loss else outputs)
+    return values[0] if len(values) == 1 else values

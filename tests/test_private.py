@@ -1,0 +1,37 @@
+"""The private names of Lightning, pinned to the version that they were read in."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import lightning.pytorch as pl
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+
+from lt_trainer import private
+
+
+def test_private_names_were_read_in_this_version():
+    assert version("lightning") == "2.6.6", "read lt_trainer/private.py against the new version, then change this line"
+
+
+def test_every_private_name_is_there():
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    loop = trainer.fit_loop.epoch_loop
+    assert isinstance(loop, _TrainingEpochLoop)
+    assert hasattr(loop.val_loop, "_combined_loader")
+    assert hasattr(loop.val_loop._data_source, "instance")
+    assert hasattr(trainer._logger_connector, "_first_loop_iter")
+    assert hasattr(loop.batch_progress, "is_last_batch")
+    loop.max_steps = 3
+    assert trainer.max_steps == 3
+
+
+def test_notices_are_dropped_and_warnings_stay(caplog):
+    import logging
+
+    private.quiet()
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        logger.info("a tip")
+        logger.warning("a warning")
+    assert [record.message for record in caplog.records] == ["a warning"]
