@@ -1,0 +1,232 @@
+"""The only Lightning callback of the facade: it turns Lightning's hooks into the events of `TrainerCallback`, and acts.
+
+Hooks, events, and what happens where::
+
+    on_train_start            on_train_begin; evaluate where eval_on_start asks for it
+      on_train_epoch_start    on_epoch_begin
+        on_train_batch_start  on_step_begin
+          (module.py)         on_substep_end ..., on_pre_optimizer_step, on_optimizer_step
+        on_train_batch_end    on_step_end; act
+      on_train_epoch_end      on_epoch_end; act
+    act                       log (on_log), evaluate (on_evaluate), save (on_save), stop: whoever set the flag
+
+Lightning's own logging, evaluation schedule and checkpoints are switched off: they count batches, refuse manual
+optimization, or write with pickle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+
+from lt_trainer import private
+from lt_trainer.checkpoint.rng import set_rng_state
+from lt_trainer.module import StepModule
+
+if TYPE_CHECKING:
+    from lt_trainer.checkpoint.format import CheckpointState
+    from lt_trainer.data.order import WindowSampler
+    from lt_trainer.drivers import Driver
+    from lt_trainer.interrupts import StopSignals
+    from lt_trainer.state import TrainerControl, TrainerState
+
+
+class Facade(Protocol):
+    """What the bridge asks of the `Trainer`."""
+
+    state: TrainerState
+    control: TrainerControl
+
+    def fire(self, event: str) -> None:
+        """Calls the event of every callback."""
+
+    def log(self, logs: dict[str, float]) -> None:
+        """Adds an entry to `log_history` and reports it."""
+
+    def evaluate_and_rank(self) -> bool:
+        """Evaluates; whether it was the best so far."""
+
+    def save_checkpoint(self, *, is_best: bool) -> None:
+        """Saves the state of this step."""
+
+    def save_best(self) -> None:
+        """Keeps the weights of this step where no checkpoint is due."""
+
+    def announce_saved(self, finished: int, failed: int) -> None:
+        """Fires `on_save` where a checkpoint has become durable."""
+
+
+class Bridge(pl.Callback):
+    """Bridges Lightning's hooks to a facade.
+
+    In each step all processes add up three votes (`StepHooks.votes`): whether to stop, and how many saves process 0 has
+    finished, and failed. So they act together, without a message of their own.
+
+    Args:
+        facade: receives events and requests.
+        sampler: tells which share of an epoch is done.
+        signals: SIGTERM and SIGINT.
+        saves: `save_strategy`.
+        keeps_best: the best weights are kept even where no checkpoint is due.
+        evaluates_first: `eval_on_start`.
+    """
+
+    def __init__(
+        self,
+        facade: Facade,
+        sampler: WindowSampler,
+        signals: StopSignals,
+        *,
+        saves: str,
+        keeps_best: bool,
+        evaluates_first: bool,
+    ) -> None:
+        self.facade, self.sampler, self.signals = facade, sampler, signals
+        self.saves, self.keeps_best, self.evaluates_first = saves, keeps_best, evaluates_first
+        self.total_loss = 0.0  # of all steps that were logged
+        self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
+        self._last_logged = self._last_saved = 0
+        self._epoch = self._steps_in_epoch = self._steps_before = 0
+        self._rng: dict[str, Any] | None = None
+
+    # ---- Lightning's hooks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning when all is set up."""
+        self.signals.install()
+        self.facade.fire("on_train_begin")
+        if self.evaluates_first:
+            self.facade.evaluate_and_rank()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning before the first window of an epoch."""
+        self._epoch, self._steps_in_epoch, self._steps_before = trainer.current_epoch, self._steps_before, 0
+        self.facade.fire("on_epoch_begin")
+        if self._rng is not None:  # last, so that nothing before the first window draws from it
+            set_rng_state(self._rng)
+            self._rng = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Called by Lightning before an optimizer step."""
+        self.facade.fire("on_step_begin")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Called by Lightning after an optimizer step: the state moves on, and the bridge acts."""
+        assert isinstance(pl_module, StepModule)
+        self._loss = outputs["loss"] if self._loss is None else self._loss + outputs["loss"]
+        self._steps_in_epoch += 1
+        state = self.facade.state
+        state.global_step = trainer.global_step
+        state.epoch = self._epoch + self.sampler.share_done(self._steps_in_epoch)
+        stop, finished, failed = pl_module.votes.tolist()
+        self.facade.announce_saved(finished, failed)
+        self.facade.fire("on_step_end")
+        self._act(trainer, pl_module)
+        if stop:
+            self._stop(trainer)
+        if self.facade.control.should_epoch_stop:
+            private.end_epoch(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning after the last window of an epoch."""
+        assert isinstance(pl_module, StepModule)
+        self.facade.fire("on_epoch_end")
+        self._act(trainer, pl_module)
+
+    # ---- what control asks for
+
+    def _act(self, trainer: pl.Trainer, module: StepModule) -> None:
+        control = self.facade.control
+        if control.should_log:
+            self._log(module)
+        is_best = False
+        if control.should_evaluate:
+            is_best = self.facade.evaluate_and_rank()
+            if self.saves == "best":
+                control.should_save = is_best
+        if control.should_save:
+            control.should_save = False  # `on_save` comes when the folder is there, which may be later, or never
+            self._last_saved = self.facade.state.global_step
+            self.facade.save_checkpoint(is_best=is_best)
+        elif is_best and self.keeps_best:
+            self.facade.save_best()
+        if control.should_training_stop:
+            private.end_training(trainer)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        """A signal came to one of the processes: this step's state is saved, unless nothing is ever saved."""
+        if self.saves != "no" and self._last_saved != self.facade.state.global_step:
+            self.facade.save_checkpoint(is_best=False)
+        private.end_training(trainer)
+
+    def _log(self, module: StepModule) -> None:
+        steps = self.facade.state.global_step - self._last_logged
+        if not steps:
+            return
+        loss = self.flush(module)
+        outcome = module.outcome
+        assert outcome is not None
+        logs = {"loss": loss / steps}
+        if outcome.grad_norm is not None:
+            logs["grad_norm"] = float(outcome.grad_norm)
+        logs["learning_rate"] = outcome.learning_rate
+        self._last_logged = self.facade.state.global_step
+        self.facade.log(logs)
+
+    def flush(self, module: StepModule) -> float:
+        """The losses of the steps since the last log, added up over all ranks; they go into `total_loss`."""
+        if self._loss is None:
+            return 0.0
+        assert module.driver is not None
+        loss = float(module.driver.sum(self._loss))
+        self._loss = None
+        self.total_loss += loss
+        return loss
+
+    # ---- going on later
+
+    def progress(self, driver: Driver) -> dict[str, Any]:
+        """Where the run is, as JSON: what global_step alone does not tell."""
+        return {
+            "epoch": self._epoch,
+            "steps_in_epoch": self._steps_in_epoch,
+            "total_loss": self.total_loss,
+            "last_logged": self._last_logged,
+            "losses": driver.gather(None if self._loss is None else float(self._loss)),
+        }
+
+    def restore(self, saved: CheckpointState, state: TrainerState, steps_per_epoch: int, rank: int) -> tuple[int, int]:
+        """Takes up a saved run.
+
+        Returns:
+            The epoch to begin in, and how many of its steps were done.
+        """
+        history = [entry for entry in state.log_history if "loss" in entry]
+        steps = [0, *(entry["step"] for entry in history)]
+        progress = {  # a folder of `transformers` has none: all but the losses since the last log follows
+            "epoch": state.global_step // steps_per_epoch,
+            "steps_in_epoch": state.global_step % steps_per_epoch,
+            "total_loss": sum(e["loss"] * (e["step"] - before) for e, before in zip(history, steps, strict=False)),
+            "last_logged": state.global_step,
+            "losses": [],
+            **saved.side.get("progress", {}),
+        }
+        self.total_loss, self._last_logged = progress["total_loss"], progress["last_logged"]
+        self._last_saved = state.global_step
+        losses = [loss for loss in progress["losses"] if loss is not None]
+        if losses and len(losses) != self.sampler.world_size:  # another number of processes: the sum is what counts
+            losses = [sum(losses)]
+        if rank < len(losses):
+            self._loss = torch.tensor(losses[rank])
+        if saved.rng:
+            self._rng = saved.rng[rank % len(saved.rng)]
+        self._epoch, self._steps_before = progress["epoch"], progress["steps_in_epoch"]
+        if self._steps_before >= steps_per_epoch:
+            self._epoch, self._steps_before = self._epoch + 1, 0
+        return self._epoch, self._steps_before

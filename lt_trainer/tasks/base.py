@@ -1,0 +1,112 @@
+"""What the tasks share: a step module with an optimizer of its own and metrics, for use without the facade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lt_trainer.args.plan import Optimization
+from lt_trainer.evaluation import Evaluation, Part
+from lt_trainer.module import StepModule
+from lt_trainer.optim import create_optimizer, create_scheduler
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+    from lt_trainer.data.windows import Window
+
+
+class Task(StepModule):
+    """A model with what it takes to train it under a plain `lightning.Trainer`.
+
+    The arguments have the names, units and defaults of TrainingArguments; where the facade trains the task, its
+    TrainingArguments hold and these are not read.
+
+    Args:
+        model: see StepModule.
+        learning_rate: peak of the schedule.
+        lr_scheduler_type: see TrainingArguments.
+        warmup_steps: optimizer steps of warm-up.
+        weight_decay: of all weights but biases and norms.
+        max_grad_norm: clips the norm of all gradients; 0: off. (Lightning's `gradient_clip_val` stays unset.)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        learning_rate: float = 5e-5,
+        lr_scheduler_type: str = "linear",
+        warmup_steps: int = 0,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        super().__init__(model, max_grad_norm=max_grad_norm)
+        self.learning_rate, self.lr_scheduler_type = learning_rate, lr_scheduler_type
+        self.warmup_steps, self.weight_decay = warmup_steps, weight_decay
+        self.metrics = nn.ModuleDict()  # name -> torchmetrics.Metric, filled by the task
+
+    def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
+        """Adds a batch of the model's predictions to a metric: the task says what of them it counts."""
+        raise NotImplementedError(f"{type(self).__name__} has metrics and no score(): say how a batch enters them")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a schedule over the steps that Lightning's Trainer is going to make."""
+        settings = Optimization(
+            name="adamw_torch_fused",
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            betas=(0.9, 0.999),
+            epsilon=1e-8,
+            args=None,
+            scheduler=self.lr_scheduler_type,
+            scheduler_kwargs={},
+            warmup_steps=self.warmup_steps,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            max_grad_norm=self.max_grad_norm,
+        )
+        optimizer = create_optimizer(self.model, settings)
+        scheduler = create_scheduler(optimizer, settings, settings.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, window: Window, batch_idx: int) -> dict[str, torch.Tensor]:
+        """See StepModule; logs `train_loss`."""
+        output = super().training_step(window, batch_idx)
+        rows = sum(map(len, window.rows))
+        self.log("train_loss", output["loss"], prog_bar=True, batch_size=rows, sync_dist=True, reduce_fx="sum")
+        return output
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins a pass over the evaluation data."""
+        self.evaluation = Evaluation(keep_predictions=bool(self.metrics))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val_loss`, the mean over all targets, and the task's metrics."""
+        self._log_evaluation("val")
+
+    def on_test_epoch_start(self) -> None:
+        """As for validation."""
+        self.on_validation_epoch_start()
+
+    def on_test_epoch_end(self) -> None:
+        """As for validation, with the prefix `test`."""
+        self._log_evaluation("test")
+
+    def take_part(self, part: Part) -> None:
+        """Adds a batch to the metrics as it comes, so that predictions need not be kept."""
+        for metric in self.metrics.values():
+            if part.labels is not None:
+                self.score(metric, part.predictions, part.labels)  # type: ignore[arg-type]
+        part.predictions = part.labels = None
+        super().take_part(part)
+
+    def _log_evaluation(self, prefix: str) -> None:
+        assert self.driver is not None
+        loss = self.evaluation.loss(self.driver)
+        if loss is not None:
+            self.log(f"{prefix}_loss", loss, prog_bar=True)
+        for name, metric in self.metrics.items():
+            self.log(f"{prefix}_{name}", metric.compute(), prog_bar=True)  # type: ignore[operator]
+            metric.reset()  # type: ignore[operator]

@@ -1,0 +1,152 @@
+"""Text classification under a plain `lightning.Trainer`, without the facade."""
+
+from __future__ import annotations
+
+import sys
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from datasets import Dataset
+
+from lt_trainer import (
+    AutoModelForSequenceClassification,
+    TextClassification,
+    TextClassificationData,
+    Trainer,
+    TrainingArguments,
+)
+
+TEXTS = ["a good film", "the plot was dull and slow", "very great", "never good", "it is bad", "a great actor"] * 5
+LABELS = ["pos", "neg", "pos", "neg", "neg", "pos"] * 5
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*smaller than the logging interval"
+)
+
+
+@pytest.fixture
+def folder(tiny_bert):
+    return str(tiny_bert(head="masked"))
+
+
+@pytest.fixture
+def rows():
+    return Dataset.from_dict({"text": TEXTS, "label": LABELS})
+
+
+def data_for(folder, rows, **options):
+    return TextClassificationData(folder, train=rows, validation=rows.select(range(8)), batch_size=4, **options)
+
+
+def task_for(folder, data, **options):
+    torch.manual_seed(0)
+    return TextClassification(folder, label_names=data.label_names, learning_rate=1e-3, **options)
+
+
+def lightning(tmp_path, **options):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(accelerator="cpu", default_root_dir=tmp_path, **quiet, **options)
+
+
+def test_a_plain_lightning_trainer_fits_validates_and_predicts(folder, rows, tmp_path):
+    data = data_for(folder, rows)
+    task = task_for(folder, data)
+    trainer = lightning(tmp_path, max_epochs=2)
+    trainer.fit(task, datamodule=data)
+    assert trainer.global_step == 16
+    assert {"train_loss", "val_loss", "val_accuracy"} <= set(trainer.callback_metrics)
+    found = trainer.predict(task, datamodule=data)
+    answers = [row for batch in found for row in batch]
+    assert len(answers) == 8
+    assert {row["label"] for row in answers} <= {"neg", "pos"}
+    assert all(0.5 <= row["score"] <= 1 for row in answers)
+    assert task.config.id2label == {0: "neg", 1: "pos"}
+
+
+def test_validation_metrics_are_over_every_row_once(folder, rows, tmp_path):
+    data = data_for(folder, rows, eval_batch_size=3)
+    task = task_for(folder, data)
+    metrics = lightning(tmp_path).validate(task, datamodule=data, verbose=False)[0]
+    task.eval()
+    with torch.no_grad():
+        batch = data.collate([data.eval_dataset[i] for i in range(8)])
+        outputs = task.model(**batch)
+    assert metrics["val_loss"] == pytest.approx(float(outputs.loss), rel=1e-5)
+    assert metrics["val_accuracy"] == pytest.approx(
+        float((outputs.logits.argmax(-1) == batch["labels"]).float().mean())
+    )
+
+
+def test_plain_lightning_and_the_facade_make_the_same_steps(folder, rows, tmp_path):
+    data = data_for(folder, rows, accumulation=2)
+    task = task_for(folder, data)
+    lightning(tmp_path, max_epochs=2).fit(task, datamodule=data)
+    other = task_for(folder, data)
+    args = TrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        num_train_epochs=2,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-3,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    Trainer(model=other.model, args=args, train_dataset=data.train_dataset, data_collator=data.collate).train()
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
+
+
+def test_pairs_of_texts_are_read_from_two_columns(folder):
+    rows = Dataset.from_dict({"a": ["good", "bad"], "b": ["film", "plot"], "label": [0, 1]})
+    data = TextClassificationData(folder, train=rows, text_column="a", text_pair_column="b")
+    data.setup()
+    expected = data.tokenizer("good", "film")
+    assert data.train_dataset[0]["input_ids"] == expected["input_ids"]
+    assert data.train_dataset[0]["token_type_ids"] == expected["token_type_ids"]
+
+
+def test_long_rows_are_cut(folder, rows):
+    data = data_for(folder, rows, max_length=4)
+    data.setup()
+    assert max(map(len, data.train_dataset["input_ids"])) == 4
+
+
+def test_files_are_read(folder, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\ngood,1\nbad,0\n")
+    data = TextClassificationData(folder, train=str(tmp_path / "train.csv"))
+    data.setup()
+    assert data.num_labels == 2
+    assert data.train_dataset["labels"][:] == [1, 0]
+
+
+def test_a_missing_text_column_lists_those_there_are(folder, rows):
+    with pytest.raises(ValueError, match=r"text column 'sentence'.*\['text', 'label'\].*text_column"):
+        data_for(folder, rows, text_column="sentence").setup()
+
+
+def test_a_split_that_was_not_given_is_named(folder, rows):
+    data = TextClassificationData(folder, train=rows)
+    data.setup()
+    with pytest.raises(ValueError, match="no validation rows"):
+        data.val_dataloader()
+
+
+def test_the_folder_at_the_top_is_a_link_that_nobody_can_import(monkeypatch):
+    import importlib
+
+    monkeypatch.setattr(sys, "path", [*sys.path, "."])
+    with pytest.raises(ImportError, match=r"lt_trainer\.tasks"):
+        importlib.import_module("tasks")
+
+
+def test_a_model_that_is_given_is_used_as_it_is(folder):
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
+    assert TextClassification(model).model is model
