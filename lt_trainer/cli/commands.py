@@ -1,0 +1,158 @@
+"""fit, validate, test and predict for a task and its data, through `lt_trainer.Trainer`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from lt_trainer.callbacks.base import TrainerCallback
+from lt_trainer.files import ensure_writable, update_folder
+from lt_trainer.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.state import TrainerControl, TrainerState
+    from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData
+
+
+class Commands:
+    """The commands that LightningCLI calls; it takes this for its Trainer.
+
+    Args:
+        args: of the run.
+        lightning_flags: raw flags of `lightning.Trainer`.
+        config: the configuration in YAML, saved with the run.
+        model_name: as the user knows it.
+        stdout: where results go. While something runs, standard output goes to standard error, so that
+            `lt-trainer predict > file` holds predictions alone.
+    """
+
+    def __init__(
+        self,
+        args: TrainingArguments,
+        lightning_flags: Mapping[str, Any],
+        *,
+        config: str = "",
+        model_name: str = "",
+        stdout: TextIO | None = None,
+    ) -> None:
+        self.args, self.lightning_flags = args, dict(lightning_flags)
+        self.config, self.model_name = config, model_name
+        self.stdout = sys.stdout if stdout is None else stdout
+
+    def fit(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+        """Trains, evaluates where there are validation rows, saves model and configuration in output_dir."""
+        ensure_writable(Path(self.args.output_dir or ""))
+        datamodule.setup("fit")
+        trainer = self._trainer(model, datamodule, SaveConfig(self.config))
+        metrics = dict(trainer.train().metrics)
+        if datamodule.eval_dataset is not None:
+            metrics |= trainer.evaluate()
+        trainer.save_model()
+        if trainer.is_world_process_zero():
+            with update_folder(self.args.output_dir or "") as top:
+                top.write_json("all_results.json", metrics)
+            self._print(metrics, f"trained; the model and its configuration are in {self.args.output_dir}")
+
+    def validate(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+        """Loss and metrics on the validation rows."""
+        self._evaluate(model, datamodule, "validation", "eval")
+
+    def test(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+        """Loss and metrics on the test rows."""
+        self._evaluate(model, datamodule, "test", "test")
+
+    def predict(self, model: TextClassification, datamodule: TextClassificationData, output: str | None = None) -> None:
+        """Writes a label and its probability for each test row, or where there are none for each validation row.
+
+        Args:
+            model: a trained one.
+            datamodule: with the rows.
+            output: file for the JSON lines; None: standard output.
+        """
+        self._use_labels_of_model(model, datamodule)
+        with redirect_stdout(sys.stderr):
+            datamodule.setup("predict")
+            rows = datamodule.test_dataset if datamodule.test_dataset is not None else datamodule.eval_dataset
+            trainer = self._trainer(model, datamodule)
+            predictions = trainer.predict(rows).predictions
+        if not trainer.is_world_process_zero():
+            return
+        lines = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records(model, predictions))
+        if output is None:
+            self.stdout.write(lines)
+            return
+        with update_folder(Path(output).absolute().parent) as folder:
+            folder.write_text(Path(output).name, lines)
+        print(f"{len(predictions)} predictions are in {output}", file=self.stdout)
+
+    def _evaluate(self, model: TextClassification, datamodule: TextClassificationData, split: str, prefix: str) -> None:
+        self._use_labels_of_model(model, datamodule)
+        with redirect_stdout(sys.stderr):
+            datamodule.setup("validate" if split == "validation" else "test")
+            rows = datamodule.eval_dataset if split == "validation" else datamodule.test_dataset
+            trainer = self._trainer(model, datamodule)
+            metrics = trainer.evaluate(rows, metric_key_prefix=prefix)
+        if trainer.is_world_process_zero():
+            self._print(metrics, f"{len(rows)} {split} rows, model {self.model_name}")
+
+    def _use_labels_of_model(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+        """A trained model says which class has which number; rows to measure may hold only some, or none."""
+        datamodule.label_names = class_names(model)
+
+    def _trainer(
+        self, model: TextClassification, datamodule: TextClassificationData, *callbacks: TrainerCallback
+    ) -> Trainer:
+        return Trainer(
+            model=model.model,
+            args=self.args,
+            data_collator=datamodule.collate,
+            train_dataset=datamodule.train_dataset,
+            eval_dataset=datamodule.eval_dataset,
+            processing_class=datamodule.tokenizer,
+            compute_metrics=model.compute_metrics,
+            callbacks=callbacks,
+            lightning_flags=self.lightning_flags,
+        )
+
+    def _print(self, metrics: Mapping[str, Any], title: str) -> None:
+        width = max(map(len, metrics))
+        lines = [f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items() if isinstance(value, int | float)]
+        print(title, *lines, sep="\n", file=self.stdout)
+
+
+class SaveConfig(TrainerCallback):
+    """Writes config.yaml when training begins: all checks have passed by then, so a refused run changes nothing."""
+
+    def __init__(self, config: str) -> None:
+        self.config = config
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See TrainerCallback."""
+        if state.is_world_process_zero:
+            with update_folder(args.output_dir or "") as top:
+                top.write_text("config.yaml", self.config)
+
+
+def class_names(model: TextClassification) -> list[str]:
+    """The names of a model's classes in the order of their numbers."""
+    config: Any = model.model.config
+    return [config.id2label[number] for number in range(config.num_labels)]
+
+
+def records(model: TextClassification, logits_BC: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
+    """`label` in words and `score`, its probability, of each row."""
+    names = class_names(model)
+    shifted_BC = logits_BC - logits_BC.max(-1, keepdims=True)
+    probability_BC = np.exp(shifted_BC) / np.exp(shifted_BC).sum(-1, keepdims=True)
+    for row_C in probability_BC:
+        yield {"label": names[int(row_C.argmax())], "score": float(row_C.max())}

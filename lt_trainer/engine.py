@@ -1,0 +1,337 @@
+"""One run: the Lightning objects of a plan, and what the facade asks of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lightning.pytorch as pl
+
+from lt_trainer import build, private
+from lt_trainer.args.plan import Plan, plan
+from lt_trainer.callbacks.bridge import Bridge
+from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
+from lt_trainer.checkpoint.format import CheckpointState, read_checkpoint
+from lt_trainer.checkpoint.rng import rng_state
+from lt_trainer.checkpoint.saver import Saver, model_parts, tokenizer_files
+from lt_trainer.data.checks import check_batch, check_dataset
+from lt_trainer.evaluation import Evaluation
+from lt_trainer.interrupts import StopSignals
+from lt_trainer.machine import find_facts
+from lt_trainer.models.loading import load_into
+from lt_trainer.module import StepHooks, StepModule
+from lt_trainer.state import TrainerState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    from lt_trainer.data.windows import Window
+    from lt_trainer.drivers import Driver
+    from lt_trainer.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+SMALL_STATE = 32 * 2**20  # bytes: written faster than a thread is worth, and `on_save` comes in its usual place
+
+
+class Result(NamedTuple):
+    """What an evaluation found: mean loss over all targets, arrays in row order (where kept), rows seen."""
+
+    loss: float | None
+    predictions: Any
+    labels: Any
+    num_rows: int
+
+
+class Engine:
+    """The Lightning objects of one run.
+
+    Args:
+        facade: brings model, data and overrides.
+        plan: the run, decided.
+    """
+
+    def __init__(self, facade: Trainer, plan: Plan) -> None:
+        private.quiet()
+        self.facade, self.plan, self.limits = facade, plan, build.limits_of(facade)
+        self.module = StepModule(
+            facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
+        )
+        flags = build.merge_flags(plan.trainer_flags, facade.lightning_flags)
+        self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
+        self.world_size = self.lightning.world_size
+        self._eval_loaders: dict[int, DataLoader[Window]] = {}
+
+    @property
+    def driver(self) -> Driver:
+        """Of the strategy, once Lightning has set it up."""
+        assert self.module.driver is not None
+        return self.module.driver
+
+    def evaluate(
+        self, dataset: Any, *, keep_predictions: bool, ignore_keys: Iterable[str], needs_labels: bool
+    ) -> Result:
+        """One pass over a data set, in the middle of training or by itself.
+
+        Raises:
+            ValueError: rows that the model cannot take, or rows without the labels that are needed.
+        """
+        loader = self._eval_loader(dataset, needs_labels)
+        self.facade.callback_handler.eval_dataloader = loader
+        evaluation = self.module.evaluation = Evaluation(keep_predictions, ignore_keys)
+        if self.lightning.training:
+            private.run_validation(self.lightning, loader)
+        else:
+            self.lightning.validate(self.module, dataloaders=loader, verbose=False)
+        predictions, labels = evaluation.predictions(self.driver) if keep_predictions else (None, None)
+        return Result(evaluation.loss(self.driver), predictions, labels, evaluation.num_rows(self.driver))
+
+    def _eval_loader(self, dataset: Any, needs_labels: bool) -> DataLoader[Window]:
+        if id(dataset) not in self._eval_loaders:
+            check_dataset(dataset, self.limits, name="eval_dataset", needs_labels=needs_labels)
+            sampler = self._sampler(len(dataset), training=False)
+            collate = build.collator(self.facade)
+            self._eval_loaders[id(dataset)] = build.make_loader(self.plan.loader, dataset, collate, sampler)
+        return self._eval_loaders[id(dataset)]
+
+    def _sampler(self, num_rows: int, *, training: bool) -> Any:
+        rank, world_size = self.lightning.global_rank, self.lightning.world_size
+        return build.make_sampler(self.plan.loader, num_rows, training=training, rank=rank, world_size=world_size)
+
+    def _hooks(self) -> StepHooks:
+        hooks = StepHooks(
+            compute_loss=build.user_loss(self.facade),
+            fire=self.facade.fire,
+            check_batch=partial(check_batch, limits=self.limits),
+        )
+        names = self.facade.args.label_names
+        return replace(hooks, label_names=tuple(names)) if names else hooks
+
+    def _optimizers(self, model: nn.Module) -> Any:
+        raise AssertionError("an engine that only evaluates makes no optimizer")
+
+
+class TrainingEngine(Engine):
+    """An engine that also trains, saves and goes on from what was saved.
+
+    Args:
+        facade: see Engine.
+        plan: see Engine.
+    """
+
+    def __init__(self, facade: Trainer, plan: Plan) -> None:
+        super().__init__(facade, plan)
+        self.num_train_rows = len(facade.train_dataset)
+        self.sampler = self._sampler(self.num_train_rows, training=True)
+        self.saver = Saver(facade.args.output_dir or "", plan.saving, is_writer=self.lightning.global_rank == 0)
+        self.writer, self.host_copies, self.signals = BackgroundWriter(), HostCopies(), StopSignals()
+        self.bridge = Bridge(
+            facade,
+            self.sampler,
+            self.signals,
+            saves=plan.cadence.saving.kind,
+            keeps_best=plan.saving.load_best,
+            evaluates_first=plan.cadence.eval_on_start,
+        )
+        self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
+        self.module.hooks.votes = self._votes
+        self._restored: CheckpointState | None = None
+        self._unannounced: list[TrainerState] = []  # states whose checkpoint is being written
+        self._announced = self._failed = 0
+
+    def start(self, resume: str | bool | None) -> TrainerState:
+        """The state to begin with; with `resume` the model, and later everything else, goes on from a checkpoint.
+
+        Args:
+            resume: True takes the newest checkpoint of `output_dir` that verifies, a path that one.
+
+        Raises:
+            FileNotFoundError: no checkpoint to go on from (lists what is there).
+            ValueError: one that is damaged, or that another effective batch size was trained with.
+        """
+        duration, cadence = self.plan.duration, self.plan.cadence
+        now = {
+            "max_steps": duration.max_steps,
+            "num_train_epochs": duration.max_epochs,
+            "logging_steps": cadence.logging.steps,
+            "eval_steps": cadence.evaluation.steps,
+            "save_steps": cadence.saving.steps,
+            "train_batch_size": self.plan.loader.batch_size,
+            "is_local_process_zero": self.lightning.local_rank == 0,
+            "is_world_process_zero": self.lightning.global_rank == 0,
+        }
+        if not resume:
+            return TrainerState(**now)  # type: ignore[arg-type]
+        folder = self.saver.locate(resume)
+        saved = self._restored = read_checkpoint(folder)
+        self._check_same_batches(saved)
+        for note in saved.notes:
+            logger.warning(note)
+        load_into(self.facade.model, saved.model_state)  # type: ignore[arg-type]
+        state = TrainerState(**{**saved.trainer_state, **now})
+        epoch, steps = self.bridge.restore(saved, state, duration.steps_per_epoch, self.lightning.global_rank)
+        private.go_on_from(self.lightning, epoch=epoch, global_step=state.global_step)
+        self.sampler.epoch, self.sampler.start = epoch, steps
+        self.facade.callback_handler.restore(state.stateful_callbacks or {})
+        logger.warning("going on from %s, step %d of %d", folder, state.global_step, state.max_steps)
+        return state
+
+    def fit(self) -> None:
+        """Hands the run to Lightning; returns when it has ended and everything is written."""
+        loader = build.make_loader(
+            self.plan.loader, self.facade.train_dataset, build.collator(self.facade), self.sampler
+        )
+        self.facade.callback_handler.train_dataloader = loader
+        try:
+            self.saver.prepare(self._bytes_of_a_save())
+            with self.signals:
+                self.lightning.fit(self.module, train_dataloaders=loader)
+                self.collect()
+        except SystemExit:  # Lightning's answer to KeyboardInterrupt
+            self.signals.leave()
+            raise
+        finally:
+            self.writer.join()
+            self.saver.release()
+        self.signals.leave()
+
+    def mean_loss(self) -> float:
+        """The mean loss of a step, over all steps of the run, also those before a resume."""
+        self.bridge.flush(self.module)
+        return self.bridge.total_loss / max(self.facade.state.global_step, 1)
+
+    # ---- saving
+
+    def save_checkpoint(self, *, is_best: bool) -> None:
+        """Saves the state of this step on every process; a large one is copied to host memory and written meanwhile."""
+        self.collect()
+        contents = self._contents()
+        state = self.saver.begin(self.facade.state, is_best=is_best)
+        parts = (dict(contents.model_state), contents.optimizer)
+        large = num_bytes(parts) > SMALL_STATE
+        if self.saver.is_writer:
+            if large:
+                contents.model_state, contents.optimizer = self.host_copies.copy(parts)
+            write = self.writer.submit if large else self.writer.run
+            write(partial(self.saver.write, contents, state), f"checkpoint-{state.global_step}")
+        self._unannounced.append(state)
+        if not large:
+            self.collect()
+
+    def save_best(self) -> None:
+        """Keeps the weights of this step where no checkpoint is due; they are written meanwhile."""
+        self.collect()
+        facade = self.facade
+        self.saver.begin_best(facade.state)
+        if self.saver.is_writer:
+            weights, config = model_parts(facade.model)
+            weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
+            job = partial(self.saver.write_best, weights, config, self._tokenizer_files)
+            self.writer.submit(job, "best", counts=False)
+
+    def collect(self) -> None:
+        """Waits for what is being written, and tells the callbacks of it."""
+        self.writer.join()
+        finished, failed = self.driver.gather((self.writer.finished, self.writer.failed))[0]
+        self.announce(finished, failed)
+
+    def announce(self, finished: int, failed: int) -> None:
+        """Fires `on_save` for a checkpoint that has become durable, with the state that was saved.
+
+        Args:
+            finished: saves that process 0 has ended.
+            failed: those among them that wrote nothing.
+        """
+        if not self._unannounced or finished == self._announced:
+            return
+        state, lost = self._unannounced.pop(0), failed > self._failed
+        self._announced, self._failed = finished, failed
+        if lost:
+            self.saver.forget(state, self.facade.state)
+        else:
+            self.facade.fire_saved(state)
+
+    def _bytes_of_a_save(self) -> int:
+        """An estimate: the weights, and two moments of Adam for each that is trained."""
+        if self.plan.cadence.saving.kind == "no":
+            return 0
+        model, saving = self.facade.model, self.plan.saving
+        moments = 0 if saving.only_model or not self.plan.optimizer.name.startswith("adamw") else 2
+        return num_bytes(dict(model_parts(model)[0])) + moments * sum(
+            p.nbytes for p in model.parameters() if p.requires_grad
+        )
+
+    @cached_property
+    def _tokenizer_files(self) -> dict[str, bytes]:
+        """Made once a run: with a large vocabulary that takes half a second, which each save would wait for."""
+        return tokenizer_files(self.facade.processing_class)
+
+    def _contents(self) -> CheckpointState:
+        facade, driver = self.facade, self.driver
+        weights, config = model_parts(facade.model)
+        contents = CheckpointState(weights, {}, config, extras=self._tokenizer_files)
+        contents.side = {
+            "args": facade.args.to_sanitized_dict(),
+            "effective_batch_size": self.plan.duration.effective_batch_size,
+            "progress": self.bridge.progress(driver),
+        }
+        facade.state.stateful_callbacks = facade.callback_handler.states(facade.control)
+        if not self.plan.saving.only_model:
+            contents.optimizer = self.lightning.optimizers[0].state_dict()
+            contents.scheduler = facade.lr_scheduler.state_dict() if facade.lr_scheduler is not None else None
+            contents.scaler = self.lightning.precision_plugin.state_dict() or None
+            contents.rng = driver.gather(rng_state(driver.world_size))
+        return contents
+
+    def _check_same_batches(self, saved: CheckpointState) -> None:
+        before, now = saved.side.get("effective_batch_size"), self.plan.duration.effective_batch_size
+        if before not in (None, now):
+            raise ValueError(
+                f"the checkpoint was trained with {before} rows a step and this run asks for {now}: expected the same, "
+                "or rows would be seen twice; change per_device_train_batch_size or gradient_accumulation_steps"
+            )
+
+    def _optimizers(self, model: nn.Module) -> Any:
+        facade, saved = self.facade, self._restored
+        optimizer = facade.create_optimizer()
+        scheduler = facade.create_scheduler(self.plan.duration.max_steps, optimizer)
+        if saved is not None:
+            if saved.optimizer is not None:
+                optimizer.load_state_dict(saved.optimizer)
+            if saved.scheduler is not None:
+                scheduler.load_state_dict(saved.scheduler)
+            if saved.scaler is not None:
+                self.lightning.precision_plugin.load_state_dict(saved.scaler)
+        facade.callback_handler.optimizer, facade.callback_handler.lr_scheduler = optimizer, scheduler
+        return optimizer, scheduler
+
+    def _votes(self) -> tuple[int, ...]:
+        """What this process adds to the numbers that all processes sum up in a step: see `Bridge`."""
+        return int(self.signals.received is not None), self.writer.finished, self.writer.failed
+
+
+def training_engine(facade: Trainer) -> TrainingEngine:
+    """Everything that can be checked is checked here, before a step is computed.
+
+    Raises:
+        ConfigurationError: the arguments, on this machine with this data.
+        ValueError: no training data, or rows that the model cannot take.
+    """
+    dataset, limits, needs_labels = facade.train_dataset, build.limits_of(facade), build.needs_labels(facade)
+    if dataset is None:
+        raise ValueError("train needs a data set: expected Trainer(train_dataset=...), received None")
+    check_dataset(dataset, limits, name="train_dataset", needs_labels=needs_labels)
+    if facade.args.eval_strategy != "no" and facade.eval_dataset is not None:
+        check_dataset(facade.eval_dataset, limits, name="eval_dataset", needs_labels=needs_labels)
+    facts = find_facts(len(dataset), facade.eval_dataset is not None)
+    return TrainingEngine(facade, plan(facade.args, facts))
+
+
+def evaluation_engine(facade: Trainer) -> Engine:
+    """An engine that only evaluates."""
+    return Engine(facade, plan(facade.args, find_facts(None, True)))

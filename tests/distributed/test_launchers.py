@@ -1,0 +1,87 @@
+"""One process and several see the same rows, losses, gradients, metrics and files."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+
+from lt_trainer import AutoTokenizer
+
+SCRIPT = str(Path(__file__).with_name("train_script.py"))
+TEXTS = ["a good film", "the plot was dull and slow", "very great", "never good", "it is bad", "a great actor"] * 4
+
+
+def free_port() -> str:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return str(server.getsockname()[1])
+
+
+def run(command: list[str]) -> dict[str, object]:
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, check=False)
+    results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(results) == 1, done.stdout
+    return json.loads(results[0].removeprefix("RESULT "))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    from tests.support import write_bert
+
+    folder = tmp_path_factory.mktemp("world")
+    write_bert(folder / "model", head="masked")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    rows = Dataset.from_dict({**tokenizer(TEXTS[:21]), "label": [i % 2 for i in range(21)]})
+    rows.save_to_disk(str(folder / "rows"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(world):
+    return run([SCRIPT, str(world), str(world / "alone"), "4"])
+
+
+def assert_same(world, alone, name, found):
+    assert len(found["history"]) == len(alone["history"])
+    for expected, entry in zip(alone["history"], found["history"], strict=True):
+        assert entry == pytest.approx(expected, rel=1e-4), entry
+    torch.testing.assert_close(
+        torch.tensor(found["predictions"]), torch.tensor(alone["predictions"]), rtol=1e-3, atol=1e-5
+    )
+    ours, reference = (load_file(world / n / "final" / "model.safetensors") for n in (name, "alone"))
+    torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-5)
+    assert {p.name for p in (world / name).iterdir()} == {p.name for p in (world / "alone").iterdir()}
+
+
+def test_two_processes_of_torchrun_equal_one(world, alone):
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    found = run([*launcher, SCRIPT, str(world), str(world / "torchrun"), "2"])
+    assert_same(world, alone, "torchrun", found)
+
+
+@pytest.mark.slow
+def test_two_devices_of_plain_python_equal_one(world, alone):
+    assert_same(world, alone, "plain", run([SCRIPT, str(world), str(world / "plain"), "2", "2"]))
+
+
+@pytest.mark.slow
+def test_three_processes_equal_one_although_nothing_divides(world, tmp_path):
+    reference = run([SCRIPT, str(world), str(world / "alone"), "6"])
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={free_port()}"]
+    assert_same(world, reference, "three", run([*launcher, SCRIPT, str(world), str(world / "three"), "2"]))
+
+
+@pytest.mark.slow
+def test_torch_distributed_launch_equals_one(world, alone):
+    pytest.importorskip("torch.distributed.launch")
+    launcher = ["-m", "torch.distributed.launch", "--nproc_per_node=2", "--use-env", f"--master_port={free_port()}"]
+    assert_same(world, alone, "launch", run([*launcher, SCRIPT, str(world), str(world / "launch"), "2"]))

@@ -1,0 +1,64 @@
+"""What the processes of `test_launchers.py` run: trains a tiny classifier and, on process 0, prints what it saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)
+
+from datasets import load_from_disk  # noqa: E402
+
+from lt_trainer import (  # noqa: E402
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+
+def main(folder: Path, output_dir: str, per_device: int, devices: int | None) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model", num_labels=2)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    rows = load_from_disk(str(folder / "rows"))
+    args = TrainingArguments(
+        output_dir=output_dir,
+        num_train_epochs=2,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=2,
+        per_device_eval_batch_size=3,
+        learning_rate=1e-3,
+        logging_steps=1,
+        save_steps=3,
+        eval_strategy="epoch",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        devices=devices,
+    )
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=rows.select(range(7)),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=lambda p: {"rows": len(p.label_ids), "labels": int(p.label_ids.sum())},
+    )
+    trainer.train()
+    predictions = trainer.predict(rows).predictions
+    trainer.save_model(f"{output_dir}/final")
+    if trainer.is_world_process_zero():
+        history = [
+            {k: v for k, v in e.items() if "runtime" not in k and "second" not in k} for e in trainer.state.log_history
+        ]
+        print("RESULT " + json.dumps({"history": history, "predictions": predictions.tolist()}), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else None)

@@ -1,0 +1,100 @@
+"""Every notebook runs from top to bottom, and is stored with what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+TIMEOUT_SECONDS = 600
+SHOWN = {"stream", "display_data", "execute_result"}
+
+# In a process of its own: what Jupyter leaves behind in one, such as event loops and threads, ends with it.
+EXECUTE = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+source, target, folder, timeout = sys.argv[1:]
+notebook = nbformat.read(source, as_version=4)
+resources = {"metadata": {"path": folder}}
+NotebookClient(notebook, timeout=int(timeout), kernel_name="python3", resources=resources).execute()
+nbformat.write(notebook, target)
+"""
+
+
+def _ids(path: Path) -> str:
+    return path.stem
+
+
+def _code_cells(path: Path) -> list[dict[str, Any]]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and cell["source"]]
+
+
+def _kinds(cell: dict[str, Any]) -> list[str]:
+    return [output.get("name", output["output_type"]) for output in cell["outputs"]]
+
+
+def _code(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def test_there_is_a_notebook_to_run() -> None:
+    assert "quick_start" in {path.stem for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_notebook_runs_and_shows_what_is_stored(path: Path, tmp_path: Path) -> None:
+    for package in ("nbclient", "ipykernel", "ipywidgets"):
+        pytest.importorskip(package, reason=f"{package} runs notebooks: pip install 'lt-trainer[notebooks]'")
+    work = tmp_path / "work"
+    work.mkdir()
+    settings = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    settings |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
+    target = tmp_path / path.name
+
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(path), str(target), str(work), str(TIMEOUT_SECONDS)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS + 60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    ran, stored = _code_cells(target), _code_cells(path)
+    assert [_kinds(cell) for cell in ran] == [_kinds(cell) for cell in stored]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_stored_outputs_are_those_of_one_run_from_the_top(path: Path) -> None:
+    cells = _code_cells(path)
+
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_what_a_cell_prints_or_displays_is_stored(path: Path) -> None:
+    talkative = [cell for cell in _code_cells(path) if re.search(r"^(print|ask|for .*\n    print)\(", _code(cell), re.M)]
+
+    assert talkative
+    assert [_code(cell) for cell in talkative if not cell["outputs"]] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_stored_outputs_hold_no_warnings_and_no_absolute_paths(path: Path) -> None:
+    outputs = [output for cell in _code_cells(path) for output in cell["outputs"]]
+    text = json.dumps(outputs)
+
+    assert {output["output_type"] for output in outputs} <= SHOWN
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    assert re.findall(r"[\w.]*(?:Warning|Error)\b", text) == []
+    assert re.findall(r"(?<![\w.])/(?:home|root|tmp|Users|usr|opt|work|var)/[^\s\"]*", text) == []
