@@ -76,7 +76,7 @@ def limits_of(facade: Trainer) -> Limits:
         return Limits(label_columns=names or LABEL_COLUMNS)
     return Limits(
         vocab_size=getattr(model.config, "vocab_size", None),
-        max_length=getattr(model.config, "max_position_embeddings", None),
+        max_length=model.config.max_row_tokens,
         num_labels=_num_classes(model),
         needs_ids=_only_stacks(facade),
         label_columns=names or (LABEL_COLUMNS if "labels" in model.label_names else model.label_names),
@@ -131,4 +131,9 @@ def needs_labels(facade: Trainer) -> bool:
 def _only_stacks(facade: Trainer) -> bool:
     """Whether the collator takes columns as they are; any other may tokenize, mask or label."""
     collate = facade.data_collator
-    return collate is default_data_collator or isinstance(collate, DefaultDataCollator | DataCollatorWithPadding)
+    return collate is default_data_collator or type(collate) in (DefaultDataCollator, DataCollatorWithPadding)
+
+
+def ignored_outputs(model: nn.Module) -> tuple[str, ...]:
+    """Outputs that models of `transformers` say are no predictions, such as caches."""
+    return tuple(getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ()))

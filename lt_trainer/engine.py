@@ -14,18 +14,19 @@ from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
 from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
 from lt_trainer.checkpoint.format import CheckpointState, read_checkpoint
+from lt_trainer.checkpoint.resume import check_optimizer, differences, read_state
 from lt_trainer.checkpoint.rng import rng_state
-from lt_trainer.checkpoint.saver import Saver, model_parts, tokenizer_files
+from lt_trainer.checkpoint.saver import Saver, load_whole, model_parts, tokenizer_files
 from lt_trainer.data.checks import check_batch, check_dataset
 from lt_trainer.evaluation import Evaluation
-from lt_trainer.interrupts import StopSignals
+from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts
-from lt_trainer.models.loading import load_into
 from lt_trainer.module import StepHooks, StepModule
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from torch import nn
     from torch.utils.data import DataLoader
@@ -83,7 +84,8 @@ class Engine:
         """
         loader = self._eval_loader(dataset, needs_labels)
         self.facade.callback_handler.eval_dataloader = loader
-        evaluation = self.module.evaluation = Evaluation(keep_predictions, ignore_keys)
+        ignored = {*ignore_keys, *build.ignored_outputs(self.facade.model)}
+        evaluation = self.module.evaluation = Evaluation(keep_predictions, ignored)
         if self.lightning.training:
             private.run_validation(self.lightning, loader)
         else:
@@ -140,7 +142,7 @@ class TrainingEngine(Engine):
         )
         self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
         self.module.hooks.votes = self._votes
-        self._restored: CheckpointState | None = None
+        self._restored: tuple[CheckpointState, Path] | None = None
         self._unannounced: list[TrainerState] = []  # states whose checkpoint is being written
         self._announced = self._failed = 0
 
@@ -165,15 +167,17 @@ class TrainingEngine(Engine):
             "is_local_process_zero": self.lightning.local_rank == 0,
             "is_world_process_zero": self.lightning.global_rank == 0,
         }
-        if not resume:
+        self.saver.prepare(self._bytes_of_a_save())
+        if str(resume).lower() in ("none", "false", ""):
             return TrainerState(**now)  # type: ignore[arg-type]
-        folder = self.saver.locate(resume)
-        saved = self._restored = read_checkpoint(folder)
-        self._check_same_batches(saved)
+        folder = self.saver.locate(True if str(resume).lower() == "true" else str(resume))
+        saved = read_checkpoint(folder)
+        self._restored = saved, folder
+        self._check_same_batches(saved, folder)
         for note in saved.notes:
             logger.warning(note)
-        load_into(self.facade.model, saved.model_state)  # type: ignore[arg-type]
-        state = TrainerState(**{**saved.trainer_state, **now})
+        load_whole(self.facade.model, folder)
+        state = read_state(saved.trainer_state, folder, now)
         epoch, steps = self.bridge.restore(saved, state, duration.steps_per_epoch, self.lightning.global_rank)
         private.go_on_from(self.lightning, epoch=epoch, global_step=state.global_step)
         self.sampler.epoch, self.sampler.start = epoch, steps
@@ -182,23 +186,30 @@ class TrainingEngine(Engine):
         return state
 
     def fit(self) -> None:
-        """Hands the run to Lightning; returns when it has ended and everything is written."""
+        """Hands the run to Lightning; returns when it has ended and everything is written.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: a signal came to one of the processes; the step was finished and saved.
+        """
         loader = build.make_loader(
             self.plan.loader, self.facade.train_dataset, build.collator(self.facade), self.sampler
         )
         self.facade.callback_handler.train_dataloader = loader
         try:
-            self.saver.prepare(self._bytes_of_a_save())
             with self.signals:
                 self.lightning.fit(self.module, train_dataloaders=loader)
                 self.collect()
         except SystemExit:  # Lightning's answer to KeyboardInterrupt
             self.signals.leave()
             raise
-        finally:
-            self.writer.join()
-            self.saver.release()
         self.signals.leave()
+
+    def close(self) -> None:
+        """Ends what is being written, and leaves the folder to others; also after an error."""
+        try:
+            self.writer.join()
+        finally:
+            self.saver.release()
 
     def mean_loss(self) -> float:
         """The mean loss of a step, over all steps of the run, also those before a resume."""
@@ -279,6 +290,7 @@ class TrainingEngine(Engine):
             "args": facade.args.to_sanitized_dict(),
             "effective_batch_size": self.plan.duration.effective_batch_size,
             "progress": self.bridge.progress(driver),
+            "order": self._order(),
         }
         facade.state.stateful_callbacks = facade.callback_handler.states(facade.control)
         if not self.plan.saving.only_model:
@@ -288,20 +300,32 @@ class TrainingEngine(Engine):
             contents.rng = driver.gather(rng_state(driver.world_size))
         return contents
 
-    def _check_same_batches(self, saved: CheckpointState) -> None:
+    def _order(self) -> dict[str, Any]:
+        """All that decides which row comes when, beside the rows of a step."""
+        loader = self.plan.loader
+        return {"rows": self.num_train_rows, "seed": loader.seed, "drop_last": loader.drop_last}
+
+    def _check_same_batches(self, saved: CheckpointState, folder: Path) -> None:
         before, now = saved.side.get("effective_batch_size"), self.plan.duration.effective_batch_size
         if before not in (None, now):
             raise ValueError(
                 f"the checkpoint was trained with {before} rows a step and this run asks for {now}: expected the same, "
                 "or rows would be seen twice; change per_device_train_batch_size or gradient_accumulation_steps"
             )
+        if changed := differences(saved.side, self._order()):
+            logger.warning(
+                "%s was written with other rows, or in another order (%s): rows may be seen twice or not at all",
+                *(folder, "; ".join(changed)),
+            )
 
     def _optimizers(self, model: nn.Module) -> Any:
-        facade, saved = self.facade, self._restored
+        facade, restored, self._restored = self.facade, self._restored, None
         optimizer = facade.create_optimizer()
         scheduler = facade.create_scheduler(self.plan.duration.max_steps, optimizer)
-        if saved is not None:
+        if restored is not None:
+            saved, folder = restored
             if saved.optimizer is not None:
+                check_optimizer(optimizer, saved.optimizer, folder)
                 optimizer.load_state_dict(saved.optimizer)
             if saved.scheduler is not None:
                 scheduler.load_state_dict(saved.scheduler)
@@ -312,7 +336,8 @@ class TrainingEngine(Engine):
 
     def _votes(self) -> tuple[int, ...]:
         """What this process adds to the numbers that all processes sum up in a step: see `Bridge`."""
-        return int(self.signals.received is not None), self.writer.finished, self.writer.failed
+        signals = (int(self.signals.received == number) for number in GRACEFUL)
+        return *signals, self.writer.finished, self.writer.failed
 
 
 def training_engine(facade: Trainer) -> TrainingEngine:

@@ -27,5 +27,8 @@ def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
 
 
 def global_rank() -> int:
-    """The number of this process among all: 0 writes."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+    """The number of this process among all, as torchrun, SLURM or Lightning's own launcher say: 0 writes."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0

@@ -40,7 +40,7 @@ from lt_trainer.data.windows import Batch, Window
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.models.base import PreTrainedModel
-from lt_trainer.objective import count_targets, loss_of, model_loss, predictions_of
+from lt_trainer.objective import count_targets, forward_parameters, loss_of, model_loss, nothing, predictions_of
 from lt_trainer.private import OwnTransfer
 
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | None]]
@@ -164,15 +164,14 @@ class StepModule(OwnTransfer):
         assert isinstance(optimizer, LightningOptimizer)
         learning_rate = optimizer.param_groups[0]["lr"]
         sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
-        num_targets, self.votes = sums[0], sums[1:]
+        num_targets, self.votes = sums[0].clamp(min=1), sums[1:]
         total = torch.zeros((), device=self.device)
         optimizer.zero_grad()
         for i, batch in enumerate(window.batches):
             last = i == len(window.batches) - 1
             with self.driver.micro_batch(last):
-                loss, _ = self.loss(batch, num_targets, window.counts[i])
-                if window.is_blank(i):  # its gradients must exist on every rank, and be zero
-                    loss = loss * 0.0
+                blank = window.is_blank(i)
+                loss = nothing(self.model) if blank else self.loss(batch, num_targets, window.counts[i])[0]
                 self.manual_backward(loss * self.driver.world_size)  # ranks' gradients are averaged, parts are added
             total += loss.detach()
             if not last:
@@ -214,8 +213,9 @@ class StepModule(OwnTransfer):
 
     @property
     def _packs(self) -> bool:
-        """Whether batches can be packed before the transfer: a user's `compute_loss` expects the padded form."""
-        return self.hooks.compute_loss is None and isinstance(self.model, PreTrainedModel)
+        """Whether batches can be packed before the transfer: a user's loss or forward takes the padded form."""
+        native = isinstance(self.model, PreTrainedModel) and "packed" in forward_parameters(self.model)
+        return self.hooks.compute_loss is None and native
 
     # ---- evaluation
 
@@ -247,4 +247,4 @@ class StepModule(OwnTransfer):
             outputs = self.model(**batch, num_items_in_batch=torch.ones(()), output_logits=keep)
             return loss_of(outputs), outputs
         mean, outputs = self.loss(batch, torch.tensor(max(count, 1)), count)
-        return mean * count, outputs
+        return mean * count if count else torch.zeros_like(mean), outputs

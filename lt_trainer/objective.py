@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,7 +54,28 @@ def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None)
         return loss_of(outputs), outputs
     outputs = model(**batch)
     loss = loss_of(outputs)
-    return loss if num_targets is None else loss * (count_targets(model, batch) / num_targets), outputs
+    if num_targets is None:
+        return loss, outputs
+    count = count_targets(model, batch)
+    return (loss * (count / num_targets) if count else nothing(model)), outputs
+
+
+def forward_parameters(model: nn.Module) -> frozenset[str]:
+    """The names that a model's forward takes."""
+    return _parameters(type(model).forward)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def nothing(model: nn.Module) -> torch.Tensor:
+    """A loss of 0 that gives every trained parameter a gradient of 0: of a batch without a target.
+
+    The mean over no targets is NaN, and NaN times 0 is NaN; ranks exchange gradients of all parameters.
+    """
+    return torch.stack([(p.flatten()[:1] * 0.0).sum() for p in model.parameters() if p.requires_grad]).sum().float()
 
 
 def loss_of(outputs: Any) -> torch.Tensor:
@@ -61,7 +84,10 @@ def loss_of(outputs: Any) -> torch.Tensor:
     Raises:
         ValueError: there is none (says what the model returned).
     """
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs[0]
+    if isinstance(outputs, torch.Tensor):
+        loss: Any = outputs
+    else:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs[0]
     if not isinstance(loss, torch.Tensor) or loss.ndim:
         returned = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
         raise ValueError(

@@ -129,14 +129,15 @@ class Trainer:
         self.control = TrainerControl()
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
-        self.state = engine.start(resume_from_checkpoint)
-        self._first_step = self.state.global_step
-        self.is_in_train = True
-        start = time.time()
         try:
+            self.state = engine.start(resume_from_checkpoint)
+            self._first_step = self.state.global_step
+            self.is_in_train = True
+            start = time.time()
             engine.fit()
             return self._finish(engine, start)
         finally:
+            engine.close()
             self.is_in_train, self._engine = False, None
             self.callback_handler.train_dataloader = None
 
@@ -188,7 +189,7 @@ class Trainer:
         from lt_trainer import objective
 
         if self.compute_loss_func is not None:
-            labels = inputs.pop("labels")
+            labels = inputs.pop("labels", None)
             outputs = model(**inputs)
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         else:

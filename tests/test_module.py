@@ -164,3 +164,26 @@ def test_a_model_without_a_loss_is_an_error_that_says_what_it_returned():
 def test_training_without_an_optimizer_says_so():
     with pytest.raises(ValueError, match="optimizer"):
         fit(StepModule(Toy()))
+
+
+def test_a_foreign_micro_batch_without_a_target_adds_nothing():
+    rows = [{"x": [1.0, 2.0], "labels": -100}, {"x": [2.0, 1.0], "labels": 1}]
+    model, recorder = Toy(), Recorder()
+    expected = float(
+        nn.functional.cross_entropy(model(torch.tensor([[2.0, 1.0]]))["logits"], torch.tensor([1])).detach()
+    )
+    loader = window_loader(rows, default_data_collator, WindowSampler(2, 1, 2, seed=0))
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=[recorder], **QUIET)
+    trainer.fit(StepModule(model, optimizer=sgd), train_dataloaders=loader)
+    assert recorder.losses == pytest.approx([expected])
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_model_that_returns_its_loss_alone_trains():
+    class Bare(Toy):
+        def forward(self, x, labels=None):
+            return super().forward(x, labels)["loss"]
+
+    model, recorder = Bare(), Recorder()
+    fit(StepModule(model, optimizer=sgd), 7, callbacks=[recorder])
+    assert len(recorder.losses) == 2

@@ -261,6 +261,28 @@ def test_saving_in_the_background_changes_no_number(build, monkeypatch):
     assert_same_run(resumed, expected)
 
 
+def test_an_epoch_that_ends_at_the_very_step_of_the_save_has_ended(build):
+    class Short(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_epoch_stop = state.global_step == 3
+
+    assert_same_run(*stop_and_go_on(build, 3, callbacks=lambda: [Short()], num_train_epochs=3))
+
+
+def test_an_evaluation_on_start_is_not_made_again(build):
+    resumed, expected = stop_and_go_on(build, 3, eval_on_start=True, eval_strategy="steps", eval_steps=4)
+    assert [e["step"] for e in expected.state.log_history if "eval_loss" in e] == [0, 4, 8, 12, 16]
+    assert_same_run(resumed, expected)
+
+
+def test_other_rows_than_the_checkpoint_was_trained_on_are_told(build, caplog):
+    build("cut", callbacks=[StopAt(2)]).train()
+    resumed = build("cut", data_seed=3)
+    resumed.train_dataset = resumed.train_dataset.select(range(20))
+    resumed.train(resume_from_checkpoint=True)
+    assert "rows 30, now 20; seed 42, now 3" in caplog.text
+
+
 # ---- which checkpoint
 
 
@@ -289,6 +311,109 @@ def test_nothing_to_go_on_from_lists_what_is_there(build, tmp_path):
     build("cut", callbacks=[StopAt(2)]).train()
     with pytest.raises(FileNotFoundError, match=r"checkpoint-9.*\['checkpoint-2'\]"):
         build("cut").train(resume_from_checkpoint=str(tmp_path / "cut" / "checkpoint-9"))
+
+
+def test_a_checkpoint_that_stepped_aside_when_the_power_went_is_found(build, tmp_path):
+    from lt_trainer.files.staging import temporary_path
+
+    build("cut", callbacks=[StopAt(2)]).train()
+    folder = tmp_path / "cut" / "checkpoint-2"
+    aside = temporary_path("old", folder)
+    dead = aside.with_name(aside.name.replace(f".{os.getpid()}.", ".999999999."))
+    folder.rename(dead)
+    resumed = build("cut")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 16
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda s: {**s, "log_history": [3]}, ": 'log_history'"),
+        (lambda s: {**s, "global_step": "3"}, " has no global_step"),
+        (lambda s: {**s, "best_model_checkpoint": 5}, ": 'best_model_checkpoint' is 5"),
+    ],
+)
+def test_a_foreign_state_of_another_form_is_refused_by_name(build, tmp_path, change, match):
+    folder = foreign(build, tmp_path, change)
+    with pytest.raises(ValueError, match=rf"trainer_state\.json{match}"):
+        build("other").train(resume_from_checkpoint=str(folder))
+
+
+def test_a_foreign_state_of_a_newer_version_goes_on_and_leads_nowhere_else(build, tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    folder = foreign(build, tmp_path, lambda s: {**s, "new_field": 1, "best_model_checkpoint": str(secret)})
+    resumed = build("other")
+    resumed.train(resume_from_checkpoint=str(folder))
+    assert resumed.state.best_model_checkpoint is None
+    assert resumed.state.global_step == 16
+
+
+def foreign(build, tmp_path, change):
+    """A checkpoint as a stranger could have written it: no manifest, no side file, another trainer_state.json."""
+    build("cut", callbacks=[StopAt(2)]).train()
+    folder = tmp_path / "cut" / "checkpoint-2"
+    for name in ("manifest.json", "lt_trainer.json"):
+        (folder / name).unlink()
+    state = folder / "trainer_state.json"
+    state.write_text(json.dumps(change(json.loads(state.read_text()))))
+    return folder
+
+
+def test_an_optimizer_state_of_other_shapes_is_refused_before_it_is_loaded(build, tmp_path):
+    folder = foreign(build, tmp_path, lambda s: s)
+    state = torch.load(folder / "optimizer.pt", weights_only=True)
+    state["state"][0]["exp_avg"] = torch.zeros(3)
+    torch.save(state, folder / "optimizer.pt")
+    with pytest.raises(ValueError, match=r"optimizer.pt: 'exp_avg' of parameter 0.*\(3,\)"):
+        build("other").train(resume_from_checkpoint=str(folder))
+    state["param_groups"][0]["params"].pop()
+    torch.save(state, folder / "optimizer.pt")
+    with pytest.raises(ValueError, match=r"optimizer.pt: expected groups of"):
+        build("other").train(resume_from_checkpoint=str(folder))
+    torch.save({"state": 3}, folder / "optimizer.pt")
+    with pytest.raises(ValueError, match=r"optimizer.pt: expected the state of an optimizer"):
+        build("other").train(resume_from_checkpoint=str(folder))
+
+
+def test_a_checkpoint_of_another_model_is_refused(build, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = foreign(build, tmp_path, lambda s: s)
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"classifier\.weight: expected a checkpoint of the same model"):
+        build("other").train(resume_from_checkpoint=str(folder))
+
+
+def test_a_best_model_that_was_damaged_costs_an_error_in_the_log_and_not_the_run(build, tmp_path, caplog):
+    class Damage(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            weights = tmp_path / "run" / f"checkpoint-{state.global_step}" / "model.safetensors"
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
+
+    trainer = build(
+        callbacks=[Damage()],
+        num_train_epochs=1,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+    )
+    assert trainer.train().global_step == 8
+    assert "cannot be loaded, the last weights stay: model.safetensors is damaged" in caplog.text
+
+
+def test_true_in_a_file_or_on_the_command_line_means_the_newest(build):
+    expected = build("whole")
+    expected.train()
+    build("cut", callbacks=[StopAt(7)]).train()
+    resumed = build("cut", resume_from_checkpoint="true")
+    resumed.train()
+    assert_same_run(resumed, expected)
 
 
 def test_weights_alone_cannot_be_gone_on_from(build, tmp_path):
@@ -329,6 +454,20 @@ def test_a_signal_saves_the_step_and_leaves(build, tmp_path, number, error, code
     assert signal.getsignal(number) is before
     assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["checkpoint-3", "checkpoint-5"]
     resumed = build("cut")
+    resumed.train(resume_from_checkpoint=True)
+    assert_same_run(resumed, expected)
+
+
+def test_a_signal_in_the_middle_of_an_epoch_brings_no_end_of_it(build, tmp_path):
+    options = {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    expected = build("whole", **options)
+    expected.train()
+    stopped = build("cut", callbacks=[Signal(signal.SIGTERM)], **options)
+    with pytest.raises(SystemExit):
+        stopped.train()
+    assert not [entry for entry in stopped.state.log_history if "eval_loss" in entry]
+    assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["checkpoint-5"]
+    resumed = build("cut", **options)
     resumed.train(resume_from_checkpoint=True)
     assert_same_run(resumed, expected)
 

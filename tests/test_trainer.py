@@ -515,3 +515,56 @@ def test_a_collator_of_the_callers_may_tokenize_and_label(folder, tokenizer, tmp
     trainer = Trainer(model=model_from(folder), args=args, train_dataset=rows, data_collator=collate)
     assert trainer.train().global_step == 2
     assert math.isfinite(trainer.evaluate(rows)["eval_loss"])
+
+
+def test_a_collator_that_inherits_may_label_too(folder, tokenizer, tmp_path):
+    class Labelling(DataCollatorWithPadding):
+        def __call__(self, features):
+            return {**super().__call__(features), "labels": torch.zeros(len(features), dtype=torch.long)}
+
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=1, report_to="none", use_cpu=True, save_strategy="no")
+    rows = [dict(tokenizer(text)) for text in TEXTS]
+    trainer = Trainer(model=model_from(folder), args=args, train_dataset=rows, data_collator=Labelling(tokenizer))
+    assert trainer.train().global_step == 1
+
+
+def test_a_step_without_a_target_moves_nothing_and_is_no_nan(folder, tokenizer, tmp_path):
+    from lt_trainer import AutoModelForMaskedLM, DataCollatorForTokenClassification
+
+    encoded = dict(tokenizer(TEXTS))
+    labels = [[-100] * len(ids) for ids in encoded["input_ids"]]
+    labels[3][1] = 7
+    args = TrainingArguments(
+        output_dir=str(tmp_path),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        logging_steps=1,
+        report_to="none",
+        use_cpu=True,
+        save_strategy="no",
+    )
+    trainer = Trainer(
+        model=AutoModelForMaskedLM.from_pretrained(folder),
+        args=args,
+        train_dataset=Dataset.from_dict({**encoded, "labels": labels}),
+        data_collator=DataCollatorForTokenClassification(tokenizer),
+    )
+    trainer.train()
+    assert sum(loss > 0 for loss in losses(trainer)) == 1
+    assert all(math.isfinite(loss) for loss in losses(trainer))
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+def test_a_subclass_of_a_native_model_with_its_own_forward_gets_padded_batches(folder, tokenizer, rows, tmp_path):
+    from lt_trainer.models.bert import BertForSequenceClassification
+
+    class Own(BertForSequenceClassification):
+        def forward(self, input_ids, attention_mask, labels=None, num_items_in_batch=None):
+            assert input_ids.ndim == 2
+            return super().forward(input_ids, attention_mask, labels=labels, num_items_in_batch=num_items_in_batch)
+
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, report_to="none", use_cpu=True, save_strategy="no")
+    model = Own.from_pretrained(folder, num_labels=2)
+    trainer = Trainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer)
+    assert trainer.train().global_step == 2
+    assert math.isfinite(trainer.evaluate(rows)["eval_loss"])

@@ -118,7 +118,9 @@ class TrainingArguments:
     save_steps: float = arg(500, "steps between checkpoints, or a share", STEPS)
     save_total_limit: int | None = arg(None, "newest checkpoints to keep, beside the best; None: all", "1 or more")
     save_only_model: bool = arg(False, "save weights without optimizer and random state: such a run cannot go on")
-    resume_from_checkpoint: str | None = arg(None, "folder of the checkpoint to go on from")
+    resume_from_checkpoint: str | None = arg(
+        None, "checkpoint to go on from: its folder, or true for the newest that verifies"
+    )
     ignore_data_skip: bool = arg(False, "when going on, begin with the first row again")
     # hub
     push_to_hub: bool = arg(False, "push the model to the hub")

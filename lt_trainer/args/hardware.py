@@ -23,7 +23,8 @@ class Facts:
         num_visible_devices: of that accelerator.
         world_size: processes that were launched, all machines together; 1 if nothing launched any.
         local_world_size: of these on this machine.
-        launched: by torchrun, accelerate, SLURM or the like.
+        launched: by torchrun, or by something that sets its variables (RANK, WORLD_SIZE, LOCAL_RANK), as accelerate
+            does; no others are read, those of SLURM neither.
         has_train: whether training data was given: without it the plan is for evaluation alone.
     """
 

@@ -20,6 +20,7 @@ NOT_YET = {
     "deepspeed": "run on several devices with torchrun, which uses DDP",
     "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
+    "ignore_data_skip": "leave it out; skipped rows are not read anyway",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
     "group_by_length": "leave it out; padding is not computed anyway",
     "label_smoothing_factor": "override Trainer.compute_loss",
@@ -117,14 +118,9 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
         cadence=plan_cadence(args, duration.max_steps),
         hardware=hardware,
         loader=_loader(args, hardware),
-        optimizer=_optimization(args, duration),
+        optimizer=_optimization(args, duration, hardware),
         saving=_saving(args),
-        reporting=Reporting(
-            tuple(args.report_to or ()),
-            args.logging_dir or f"{args.output_dir}/runs",
-            args.run_name,
-            not args.disable_tqdm,
-        ),
+        reporting=_reporting(args),
         trainer_flags={
             "max_steps": duration.max_steps,
             "max_epochs": duration.max_epochs,
@@ -163,9 +159,9 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
     )
 
 
-def _optimization(args: TrainingArguments, duration: Duration) -> Optimization:
+def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardware) -> Optimization:
     return Optimization(
-        name="adamw_torch" if args.optim == "adamw_hf" else str(args.optim),
+        name=_optimizer_name(args, hardware),
         learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
         betas=(args.adam_beta1, args.adam_beta2),
@@ -177,6 +173,12 @@ def _optimization(args: TrainingArguments, duration: Duration) -> Optimization:
         total_steps=duration.max_steps,
         max_grad_norm=args.max_grad_norm or 0.0,
     )
+
+
+def _optimizer_name(args: TrainingArguments, hardware: Hardware) -> str:
+    """A fused optimizer unscales fp16's gradients itself, after the hook of Lightning where we measure and clip."""
+    scaled = hardware.precision == "16-mixed" and args.optim == "adamw_torch_fused"
+    return "adamw_torch" if scaled or args.optim == "adamw_hf" else str(args.optim)
 
 
 def _reporting(args: TrainingArguments) -> Reporting:

@@ -166,7 +166,10 @@ class CallbackHandler:
         made = callback() if isinstance(callback, type) else callback
         # The name counts: callbacks that inherit from the class of `transformers` work too.
         if not any(base.__name__ == "TrainerCallback" for base in type(made).__mro__):
-            raise TypeError(f"callbacks: expected a TrainerCallback class or instance, received {callback!r}")
+            raise TypeError(
+                f"callbacks: expected a TrainerCallback class or instance, received {callback!r}: "
+                "derive it from lt_trainer.TrainerCallback"
+            )
         if any(type(made) is type(other) for other in self.callbacks):
             logger.warning("a second %s is added to the callbacks: both will be called", type(made).__name__)
         self.callbacks.append(made)

@@ -23,6 +23,7 @@ import torch
 
 from lt_trainer import private
 from lt_trainer.checkpoint.rng import set_rng_state
+from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Facade(Protocol):
     def log(self, logs: dict[str, float]) -> None:
         """Adds an entry to `log_history` and reports it."""
 
+    def evaluate(self) -> dict[str, float]:
+        """Evaluates."""
+
     def evaluate_and_rank(self) -> bool:
         """Evaluates; whether it was the best so far."""
 
@@ -61,8 +65,8 @@ class Facade(Protocol):
 class Bridge(pl.Callback):
     """Bridges Lightning's hooks to a facade.
 
-    In each step all processes add up three votes (`StepHooks.votes`): whether to stop, and how many saves process 0 has
-    finished, and failed. So they act together, without a message of their own.
+    In each step all processes add up four votes (`StepHooks.votes`): how many were sent SIGTERM, and SIGINT, and how
+    many saves process 0 has finished, and failed. So they act together, without a message of their own.
 
     Args:
         facade: receives events and requests.
@@ -89,6 +93,7 @@ class Bridge(pl.Callback):
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
         self._last_logged = self._last_saved = 0
         self._epoch = self._steps_in_epoch = self._steps_before = 0
+        self._stopped = False  # by a signal: nothing but the save of the step follows
         self._rng: dict[str, Any] | None = None
 
     # ---- Lightning's hooks
@@ -97,8 +102,8 @@ class Bridge(pl.Callback):
         """Called by Lightning when all is set up."""
         self.signals.install()
         self.facade.fire("on_train_begin")
-        if self.evaluates_first:
-            self.facade.evaluate_and_rank()
+        if self.evaluates_first and self.facade.state.global_step == 0:
+            self.facade.evaluate()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning before the first window of an epoch."""
@@ -124,43 +129,46 @@ class Bridge(pl.Callback):
         state = self.facade.state
         state.global_step = trainer.global_step
         state.epoch = self._epoch + self.sampler.share_done(self._steps_in_epoch)
-        stop, finished, failed = pl_module.votes.tolist()
+        terminated, interrupted, finished, failed = pl_module.votes.tolist()
         self.facade.announce_saved(finished, failed)
         self.facade.fire("on_step_end")
         self._act(trainer, pl_module)
-        if stop:
-            self._stop(trainer)
+        if terminated or interrupted:
+            self._stop(trainer, GRACEFUL[0] if terminated else GRACEFUL[1])
         if self.facade.control.should_epoch_stop:
             private.end_epoch(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning after the last window of an epoch."""
         assert isinstance(pl_module, StepModule)
+        if self._stopped:  # the epoch goes on in the run that resumes
+            return
         self.facade.fire("on_epoch_end")
         self._act(trainer, pl_module)
 
     # ---- what control asks for
 
     def _act(self, trainer: pl.Trainer, module: StepModule) -> None:
-        control = self.facade.control
-        if control.should_log:
+        if self.facade.control.should_log:
             self._log(module)
         is_best = False
-        if control.should_evaluate:
+        if self.facade.control.should_evaluate:
             is_best = self.facade.evaluate_and_rank()
             if self.saves == "best":
-                control.should_save = is_best
-        if control.should_save:
-            control.should_save = False  # `on_save` comes when the folder is there, which may be later, or never
+                self.facade.control.should_save = is_best
+        if self.facade.control.should_save:
+            # `on_save`, which resets it, comes when the folder is there: perhaps later, or never
+            self.facade.control.should_save = False
             self._last_saved = self.facade.state.global_step
             self.facade.save_checkpoint(is_best=is_best)
         elif is_best and self.keeps_best:
             self.facade.save_best()
-        if control.should_training_stop:
+        if self.facade.control.should_training_stop:
             private.end_training(trainer)
 
-    def _stop(self, trainer: pl.Trainer) -> None:
+    def _stop(self, trainer: pl.Trainer, number: int) -> None:
         """A signal came to one of the processes: this step's state is saved, unless nothing is ever saved."""
+        self._stopped, self.signals.received = True, number
         if self.saves != "no" and self._last_saved != self.facade.state.global_step:
             self.facade.save_checkpoint(is_best=False)
         private.end_training(trainer)
@@ -196,6 +204,7 @@ class Bridge(pl.Callback):
         return {
             "epoch": self._epoch,
             "steps_in_epoch": self._steps_in_epoch,
+            "epoch_ended": self.facade.control.should_epoch_stop,
             "total_loss": self.total_loss,
             "last_logged": self._last_logged,
             "losses": driver.gather(None if self._loss is None else float(self._loss)),
@@ -215,6 +224,7 @@ class Bridge(pl.Callback):
             "total_loss": sum(e["loss"] * (e["step"] - before) for e, before in zip(history, steps, strict=False)),
             "last_logged": state.global_step,
             "losses": [],
+            "epoch_ended": False,
             **saved.side.get("progress", {}),
         }
         self.total_loss, self._last_logged = progress["total_loss"], progress["last_logged"]
@@ -227,6 +237,6 @@ class Bridge(pl.Callback):
         if saved.rng:
             self._rng = saved.rng[rank % len(saved.rng)]
         self._epoch, self._steps_before = progress["epoch"], progress["steps_in_epoch"]
-        if self._steps_before >= steps_per_epoch:
+        if progress["epoch_ended"] or self._steps_before >= steps_per_epoch:
             self._epoch, self._steps_before = self._epoch + 1, 0
         return self._epoch, self._steps_before

@@ -43,7 +43,10 @@ def step_of(checkpoint: str | os.PathLike[str]) -> int:
     """
     match = NAME.fullmatch(Path(checkpoint).name)
     if match is None:
-        raise ValueError(f"{os.fspath(checkpoint)!r}: expected a folder named checkpoint-<step>.")
+        raise ValueError(
+            f"{os.fspath(checkpoint)!r}: expected a folder named checkpoint-<step>: "
+            "give it such a name (checkpoint-500), or name another folder"
+        )
     return int(match[1])
 
 
@@ -65,7 +68,7 @@ def verify(checkpoint: str | os.PathLike[str]) -> str | None:
         return f"{folder} is not a folder"
     try:
         if os.path.lexists(folder / MANIFEST):
-            return _check_manifest(folder)
+            return damage(folder, (SIDE, TRAINER_STATE))
         if os.path.lexists(folder / SIDE):
             return f"{MANIFEST} is missing beside {SIDE}: not all of this folder is here"
         return _check_foreign(folder)
@@ -110,7 +113,7 @@ def rotate(output_dir: str | os.PathLike[str], limit: int | None, keep: Collecti
     Args:
         output_dir: the folder of the run.
         limit: how many may stay; None or less than 1 removes none.
-        keep: those that stay in any case: the one that was just saved, the best one, the one that was resumed from.
+        keep: those that stay in any case, such as the one that was just saved and the best one.
 
     Raises:
         OSError: one could not be removed; the later ones are still there.
@@ -126,12 +129,21 @@ def rotate(output_dir: str | os.PathLike[str], limit: int | None, keep: Collecti
     return removed
 
 
-def _check_manifest(folder: Path) -> str | None:
+def damage(folder: Path, expected: Collection[str] = ()) -> str | None:
+    """None where every file is what the manifest says, else what is wrong, naming the file.
+
+    Args:
+        folder: that `files.AtomicFolder` wrote.
+        expected: names that the manifest must list.
+
+    Raises:
+        OSError, ValueError: the manifest or a file cannot be read.
+    """
     path = existing_file(folder, MANIFEST)
     files = _manifest_files(read_json(path, max_bytes=MANIFEST_BYTES))
     if files is None or manifest_bytes(files) != path.read_bytes():
         return f"{MANIFEST} is damaged"
-    for name in (SIDE, TRAINER_STATE):
+    for name in expected:
         if name not in files:
             return f"{MANIFEST} does not list {name}: this is no checkpoint"
     for name, (size, digest) in files.items():

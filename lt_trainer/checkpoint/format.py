@@ -88,8 +88,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> CheckpointState:
     """
     folder = Path(path)
     side = _object(folder / SIDE) if _exists(folder / SIDE) else {}
-    if side.pop("format", FORMAT) != FORMAT:
-        raise ValueError(f"{folder / SIDE}: another format than {FORMAT}; it takes a newer lt_trainer to read it.")
+    if (written_as := side.pop("format", FORMAT)) != FORMAT:
+        raise ValueError(
+            f"{folder / SIDE}: another format, {written_as!r:.80}, expected {FORMAT}: upgrade lt_trainer, "
+            "or go on from another checkpoint"
+        )
     state = CheckpointState(
         model_state=WeightIndex(folder),
         trainer_state=_object(folder / TRAINER_STATE),
@@ -138,7 +141,7 @@ def _exists(path: Path) -> bool:
 def _object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}.")
+        raise ValueError(f"{path}: expected a JSON object, found {value!r:.80}: go on from another checkpoint")
     return value
 
 
@@ -147,5 +150,5 @@ def _optional(path: Path) -> dict[str, Any] | None:
         return None
     value = read_torch(path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a state_dict, found {type(value).__name__}.")
+        raise ValueError(f"{path}: expected a state_dict, found {type(value).__name__}: go on from another checkpoint")
     return value

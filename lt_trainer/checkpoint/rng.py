@@ -43,7 +43,8 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.random.set_rng_state(state["cpu"])
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"This is no state of random generators ({error!r}): expected what rng_state() returns."
+            f"This is no state of random generators ({error!r}): expected what rng_state() returns; go on from another "
+            "checkpoint"
         ) from error
     if "cuda" in state and torch.cuda.is_available():
         saved = state["cuda"]

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.checkpoint.find import list_checkpoints, newest_valid, rotate, unresumable
+from lt_trainer.checkpoint.find import damage, list_checkpoints, newest_valid, rotate, unresumable
 from lt_trainer.checkpoint.format import CONFIG, CheckpointState, write_checkpoint
 from lt_trainer.files import AtomicFolder, FolderLock, FolderWriter, clean_staging, ensure_writable, update_folder
 from lt_trainer.models.base import PreTrainedModel
@@ -171,10 +171,27 @@ class Saver:
         if state.best_model_checkpoint is None:
             logger.warning("load_best_model_at_end: no evaluation had a best model, the last weights stay")
             return
-        if not Path(state.best_model_checkpoint).is_dir():
-            logger.error("load_best_model_at_end: %s is not there, the last weights stay", state.best_model_checkpoint)
-            return
-        load_into(model, WeightIndex(state.best_model_checkpoint))
+        folder = Path(state.best_model_checkpoint)
+        try:
+            if (reason := damage(folder)) is not None:
+                raise ValueError(reason)
+            load_whole(model, folder)
+        except (OSError, ValueError) as error:  # the run is done: its last weights are worth more than an error
+            logger.error("load_best_model_at_end: %s cannot be loaded, the last weights stay: %s", folder, error)
+
+
+def load_whole(model: nn.Module, folder: Path) -> None:
+    """Loads weights of the very same model.
+
+    Raises:
+        ValueError: one is missing or has another shape: what is not in the folder would keep its values unnoticed.
+    """
+    report = load_into(model, WeightIndex(folder))
+    if report.missing:
+        raise ValueError(
+            f"{folder}: {len(report.missing)} weights of the model are not in it, such as {report.missing[0]}: "
+            "expected a checkpoint of the same model"
+        )
 
 
 def save_model(folder: Path, model: nn.Module, processing_class: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,22 @@ def window_loader(
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=persistent_workers and num_workers > 0,
+        worker_init_fn=_leave_signals_to_the_run,
         generator=torch.Generator().manual_seed(sampler.order_seed or 0),
     )
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C, `timeout` and some schedulers signal workers too, who must live until the run has saved its last step.
+
+    A second SIGTERM ends a worker: torch sends it to one that does not end by itself.
+    """
+
+    def ignore_once(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore_once)
 
 
 def _move(value: Any, device: torch.device) -> Any:

@@ -26,5 +26,6 @@ def driver_for(trainer: pl.Trainer) -> Driver:
             return driver(trainer)
     names = sorted(strategy.__name__ for strategy in _DRIVERS)
     raise NotImplementedError(
-        f"strategy {type(trainer.strategy).__name__} is not supported yet; expected one of {names}"
+        f"strategy {type(trainer.strategy).__name__} is not supported yet; expected one of {names}: "
+        "take strategy='auto' or 'ddp'"
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -11,9 +12,17 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from lt_trainer.drivers.base import Driver
 
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
 
 class DDPDriver(Driver):
     """Exchanges gradients once a step, in its last micro-batch."""
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        super().__init__(trainer)
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
 
     @property
     def world_size(self) -> int:
@@ -37,3 +46,9 @@ class DDPDriver(Driver):
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, value)
         return parts
+
+
+def _leave_group() -> None:
+    """Gloo's threads must end before the interpreter does, or the process aborts at its very end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

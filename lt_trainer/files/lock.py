@@ -64,12 +64,13 @@ class FolderLock:
         descriptor, self._descriptor = self._descriptor, None
         _held.discard(self)
         try:
-            if _is_file(descriptor, self.path):
-                OPS.unlink(self.path)
+            try:
+                if _is_file(descriptor, self.path):
+                    OPS.unlink(self.path)
+            finally:
+                OPS.close(descriptor)
         except OSError as error:  # nobody is blocked by a file without a lock
             logger.warning("%s could not be removed: %s", self.path, error)
-        finally:
-            OPS.close(descriptor)
 
     def _try_to_acquire(self) -> None:
         """One attempt; returns without the lock where the file was replaced meanwhile."""

@@ -16,6 +16,7 @@ ASKED = {
     "deepspeed": "ds_config.json",
     "fp16_full_eval": True,
     "fsdp": "full_shard",
+    "ignore_data_skip": True,
     "gradient_checkpointing": True,
     "group_by_length": True,
     "label_smoothing_factor": 0.1,
@@ -155,3 +156,9 @@ def test_every_name_has_an_optimizer_or_a_schedule() -> None:
     optim = pytest.importorskip("lt_trainer.optim")
     assert {n for n, package in OPTIMIZERS.items() if package == "torch"} - {"adamw_hf"} == set(optim.OPTIMIZERS)
     assert set(SCHEDULERS) - set(WATCHERS) == set(optim.SCHEDULES)
+
+
+@pytest.mark.parametrize(("options", "name"), [({"fp16": True}, "adamw_torch"), ({"bf16": True}, "adamw_torch_fused")])
+def test_fp16_takes_the_optimizer_whose_gradients_lightning_unscales(options: dict[str, bool], name: str) -> None:
+    facts = Facts(num_train_rows=8, accelerator="cuda")
+    assert plan(TrainingArguments(output_dir="out", **options), facts).optimizer.name == name

@@ -69,7 +69,7 @@ def best_of(scores: list[float], greater: bool) -> int | None:
     return best
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", [pytest.param(i, marks=pytest.mark.slow if i >= 20 else ()) for i in range(100)])
 def test_the_weights_at_the_end_are_those_of_the_best_evaluation(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     scores, greater = [draw.choice(SCORES) for _ in range(EVALUATIONS)], seed % 2 == 0

@@ -50,16 +50,16 @@ def alone(world):
     return run([SCRIPT, str(world), str(world / "alone"), "4"])
 
 
-def assert_same(world, alone, name, found):
+def assert_same(world, alone, name, found, reference="alone"):
     assert len(found["history"]) == len(alone["history"])
     for expected, entry in zip(alone["history"], found["history"], strict=True):
         assert entry == pytest.approx(expected, rel=1e-4), entry
     torch.testing.assert_close(
         torch.tensor(found["predictions"]), torch.tensor(alone["predictions"]), rtol=1e-3, atol=1e-5
     )
-    ours, reference = (load_file(world / n / "final" / "model.safetensors") for n in (name, "alone"))
-    torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-5)
-    assert {p.name for p in (world / name).iterdir()} == {p.name for p in (world / "alone").iterdir()}
+    ours, theirs = (load_file(world / n / "final" / "model.safetensors") for n in (name, reference))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert {p.name for p in (world / name).iterdir()} == {p.name for p in (world / reference).iterdir()}
 
 
 def test_two_processes_of_torchrun_equal_one(world, alone):
@@ -74,10 +74,11 @@ def test_two_devices_of_plain_python_equal_one(world, alone):
 
 
 @pytest.mark.slow
-def test_three_processes_equal_one_although_nothing_divides(world, tmp_path):
-    reference = run([SCRIPT, str(world), str(world / "alone"), "6"])
+def test_three_processes_equal_one_although_nothing_divides(world):
+    alone = run([SCRIPT, str(world), str(world / "six"), "6"])
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=3", f"--master_port={free_port()}"]
-    assert_same(world, reference, "three", run([*launcher, SCRIPT, str(world), str(world / "three"), "2"]))
+    found = run([*launcher, SCRIPT, str(world), str(world / "three"), "2"])
+    assert_same(world, alone, "three", found, reference="six")
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lt_trainer import Trainer
 
 LIMIT = {"save_total_limit": 1}
-EVERY = 13  # of the operations, in the quick tests; no divisor of the number of those of a save
+EVERY = 23  # of the operations, in the quick tests; no divisor of the number of those of a save
 
 
 class Reference(NamedTuple):

@@ -183,10 +183,11 @@ def test_a_disk_that_takes_no_lock_leaves_none(tmp_path: Path, at: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_that_cannot_be_removed_blocks_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_lock_that_cannot_be_removed_blocks_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int) -> None:
     lock = FolderLock(tmp_path)
     lock.acquire()
-    with installed(Shim("read-only", 1)):
+    with installed(Shim("read-only", at)):
         lock.release()
     assert "could not be removed" in caplog.text
     with held(tmp_path):

@@ -126,3 +126,11 @@ def test_what_public_tokenizers_do_is_fine(tmp_path: Path) -> None:
     assert problem_of_part(albert) is None
     llama = sequence({"type": "Prepend", "prepend": "▁"}, replace(" ", "▁"))
     AutoTokenizer.from_pretrained(write(tmp_path, normalizer=llama))
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_at_once(tmp_path: Path) -> None:
+    whole = (write(tmp_path) / "tokenizer.json").read_text()
+    for end in range(len(whole)):
+        (tmp_path / "tokenizer.json").write_text(whole[:end])
+        with refused("not a tokenizer"):
+            AutoTokenizer.from_pretrained(tmp_path)
