@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class TaskData(pl.LightningDataModule):
     """Splits of one task; a subclass tokenizes them in `setup` and brings the collator.
 
+    A tokenizer that it sets as `tokenizer` is saved beside the model.
+
     Args:
         batch_size: rows of a micro-batch on one device.
         eval_batch_size: rows of a batch in evaluation; None: as `batch_size`.
@@ -37,6 +39,7 @@ class TaskData(pl.LightningDataModule):
         super().__init__()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.accumulation, self.num_workers, self.seed = accumulation, num_workers, seed
+        self.tokenizer: Any = None
         self.train_dataset: Any = None
         self.eval_dataset: Any = None
         self.test_dataset: Any = None

@@ -110,7 +110,10 @@ def _read(options: argparse.Namespace) -> dict[str, Dataset]:
 
     if options.train_file is None:
         if options.eval_file is not None:
-            raise ValueError(f"--eval_file {options.eval_file}: expected --train_file beside it")
+            raise ValueError(
+                f"--eval_file {options.eval_file}: expected --train_file beside it: name the rows to train on, "
+                "or leave it out"
+            )
         return dict(load_builtin("text-classification"))
     files = {"train": options.train_file, "eval": options.eval_file}
     rows = {
@@ -130,7 +133,10 @@ def _read(options: argparse.Namespace) -> dict[str, Dataset]:
 
 def _hold_out(rows: Dataset, seed: int) -> dict[str, Dataset]:
     if len(rows) < 2:
-        raise ValueError(f"the training file holds {len(rows)} row: expected two or more, so that one can be held out")
+        raise ValueError(
+            f"--train_file: expected two rows or more, so that one can be held out, received {len(rows)}: "
+            "add rows, or give --eval_file"
+        )
     parts = rows.train_test_split(test_size=max(1, len(rows) // HELD_OUT), seed=seed)
     return {"train": parts["train"], "eval": parts["test"]}
 

@@ -124,7 +124,12 @@ def concatenate(batches: list[Any]) -> Any:
 
 
 def take(value: Any, order: np.ndarray) -> Any:
-    """Rows of every array of a nest in a given order."""
+    """Rows of every array of a nest in a given order.
+
+    Args:
+        value: arrays [rows, ...], or tuples and dicts of them; None stays None.
+        order: int64 row numbers, [rows].
+    """
     if value is None:
         return None
     if isinstance(value, tuple):

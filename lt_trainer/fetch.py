@@ -106,16 +106,20 @@ def resolve_folder(
     if name and path.is_dir():
         return path
     if name and os.path.lexists(path):
-        raise FileNotFoundError(f"{path} is a file: expected the folder that holds {wanted.what}.")
+        raise FileNotFoundError(f"{path} is a file: expected the folder that holds {wanted.what}. Name {path.parent}?")
     if not HUB_NAME.fullmatch(name) or ".." in name or "--" in name:
-        raise FileNotFoundError(f"There is no folder {name!r}, and it cannot be a name on the hub. {_near(path)}")
+        raise FileNotFoundError(
+            f"There is no folder {name!r}, and it cannot be a name on the hub (expected 'name' or 'org/name'): correct "
+            f"the path. {_near(path)}"
+        )
     try:
         return _from_hub(name, revision, token, cache_dir, bool(local_files_only), wanted)
     except Exception as error:  # huggingface_hub and its HTTP client raise kinds with no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(
             f"There is no folder {path.absolute()}, so {name!r} was taken as a name on the hub, which did not "
-            f"give {wanted.what} ({type(error).__name__}: {reason}). {_near(path)}"
+            f"give {wanted.what} ({type(error).__name__}: {reason}). Correct the name, or check the network. "
+            f"{_near(path)}"
         ) from error
 
 
@@ -155,7 +159,7 @@ def _from_hub(
         if not wanted.is_complete(folder) and wanted.fallback:
             folder = snapshot(wanted.patterns + wanted.fallback, cached=False)
     if not wanted.is_complete(folder):
-        raise FileNotFoundError(f"{folder} lacks some of it")
+        raise FileNotFoundError(f"{folder} lacks some of it: expected {wanted.what}; name another revision or model")
     return folder
 
 

@@ -21,7 +21,12 @@ CHUNK_ROWS = 512
 
 
 def mean_loss(part: SumAndCount, num_items: Tensor | int | None = None) -> Tensor:
-    """The sum divided by `num_items`, the targets of the whole step, or by the batch's own count where it is None."""
+    """The mean loss of a target, 0-d.
+
+    Args:
+        part: (sum, count) of a batch, both 0-d.
+        num_items: targets of the whole optimizer step, a number or 0-d; None = the batch's own count.
+    """
     total, count = part
     return total / (count if num_items is None else num_items)
 

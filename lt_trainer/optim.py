@@ -41,7 +41,10 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
             still = id(parameter) in norms or _NO_DECAY.search(name.lower())
             (stays if still else decays).append(parameter)
     if not decays and not stays:
-        raise ValueError("the model has no parameter to train: expected some with requires_grad=True, received none")
+        raise ValueError(
+            "the model has no parameter to train: expected some with requires_grad=True, received none: unfreeze some, "
+            "parameter.requires_grad_()"
+        )
     return [{"params": decays, "weight_decay": weight_decay}, {"params": stays, "weight_decay": 0.0}]
 
 
@@ -85,7 +88,9 @@ def read_optim_args(text: str | None) -> dict[str, Any]:
     for part in filter(None, (text or "").replace(" ", "").split(",")):
         name, equals, value = part.partition("=")
         if not equals:
-            raise ConfigurationError([f"optim_args={text!r}: expected name=value,name=value, received {part!r}"])
+            raise ConfigurationError(
+                [f"optim_args={text!r}: expected name=value,name=value, received {part!r}; write {part}=VALUE"]
+            )
         try:
             values[name] = ast.literal_eval(value.capitalize() if value in ("true", "false") else value)
         except (ValueError, SyntaxError):
@@ -121,7 +126,9 @@ def schedule(name: str, warmup_steps: int, total_steps: int, *, learning_rate: f
     own = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
     problems = [f"lr_scheduler_kwargs: {name} takes no {n!r}{near(n, own)}" for n in kwargs if n not in own]
     problems += [
-        f"lr_scheduler_kwargs: {name} needs {n!r}" for n, p in own.items() if p.default is p.empty and n not in kwargs
+        f"lr_scheduler_kwargs: {name} needs {n!r}; set lr_scheduler_kwargs={{{n!r}: ...}}"
+        for n, p in own.items()
+        if p.default is p.empty and n not in kwargs
     ]
     if problems:
         raise ConfigurationError(problems)
@@ -196,7 +203,8 @@ def _polynomial_at(step: int, warmup: int, total: int, end: float, power: float)
 
 def _polynomial(warmup: int, total: int, lr: float, *, lr_end: float = 1e-7, power: float = 1.0) -> Factor:
     if lr_end >= lr:
-        raise ConfigurationError([f"lr_scheduler_kwargs: lr_end={lr_end}: expected less than learning_rate={lr}"])
+        problem = f"lr_scheduler_kwargs: lr_end={lr_end}: expected less than learning_rate={lr}"
+        raise ConfigurationError([f"{problem}; lower it, or raise the rate"])
     return functools.partial(_polynomial_at, warmup=warmup, total=total, end=lr_end / lr, power=power)
 
 
@@ -210,9 +218,8 @@ def _inverse_sqrt(warmup: int, total: int, lr: float, *, timescale: int | None =
 
 def _floor(lr: float, min_lr: float | None, min_lr_rate: float | None) -> float:
     if (min_lr is None) == (min_lr_rate is None):
-        raise ConfigurationError(
-            [f"lr_scheduler_kwargs: expected one of min_lr={min_lr} and min_lr_rate={min_lr_rate} to be a number"]
-        )
+        problem = f"lr_scheduler_kwargs: expected one of min_lr={min_lr} and min_lr_rate={min_lr_rate} to be a number"
+        raise ConfigurationError([f"{problem}; leave the other out"])
     if min_lr is not None and lr <= 0:
         raise ConfigurationError([f"min_lr={min_lr} with learning_rate={lr}: expected a rate above 0; use min_lr_rate"])
     return min_lr / lr if min_lr is not None else float(min_lr_rate or 0.0)

@@ -54,7 +54,7 @@ class PackedBatch:
 
     @property
     def num_tokens(self) -> int:
-        """N."""
+        """Real tokens of all rows: N."""
         return self.input_ids_N.numel()
 
     @property
@@ -137,13 +137,17 @@ def pack(
 
 def _check_shapes(input_ids_BT: Tensor, *others: Tensor | None) -> None:
     if input_ids_BT.ndim != 2:
-        raise ValueError(f"input_ids: expected the shape (rows, length), received {tuple(input_ids_BT.shape)}")
+        raise ValueError(
+            f"input_ids: expected the shape (rows, length), received {tuple(input_ids_BT.shape)}: "
+            "give one row as input_ids[None]"
+        )
     names = ("attention_mask", "token_type_ids", "position_ids")
     for name, tensor in zip(names, others, strict=True):
         allowed = [input_ids_BT.shape] + ([torch.Size([1, input_ids_BT.shape[1]])] if name == "position_ids" else [])
         if tensor is not None and tensor.shape not in allowed:
             raise ValueError(
-                f"{name}: expected the shape of input_ids, {tuple(input_ids_BT.shape)}, received {tuple(tensor.shape)}"
+                f"{name}: expected the shape of input_ids, {tuple(input_ids_BT.shape)}, "
+                f"received {tuple(tensor.shape)}: pad both with one collator, or leave it out"
             )
 
 
@@ -191,12 +195,29 @@ class _Spread(torch.autograd.Function):
 
 
 def select_rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of `x` [N, ...] at `index` [R], none twice: [R, ...]."""
+    """Some rows of a tensor, with a gradient that is copied and not added up.
+
+    Args:
+        x: [N, ...].
+        index: int64 [R], row numbers below N, none twice.
+
+    Returns:
+        [R, ...], row r being `x[index[r]]`.
+    """
     selected: Tensor = _Select.apply(x, index)  # type: ignore[no-untyped-call]
     return selected
 
 
 def spread_rows(x: Tensor, source: Tensor, slot: Tensor) -> Tensor:
-    """Rows of `x` [N, ...] laid out over S slots: slot s holds row `source[s]`; row n is meant by slot `slot[n]`."""
+    """Rows laid out over more slots than there are rows; what the spare ones hold is read by nobody.
+
+    Args:
+        x: [N, ...].
+        source: int64 [slots], the row of `x` that each slot gets; any row at a spare slot.
+        slot: int64 [N], the slot of each row: `source[slot[n]] == n`. The gradient is read there alone.
+
+    Returns:
+        [slots, ...].
+    """
     spread: Tensor = _Spread.apply(x, source, slot)  # type: ignore[no-untyped-call]
     return spread

@@ -137,7 +137,10 @@ class EvalPrediction:
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self.elements):
-            raise IndexError(f"EvalPrediction has {len(self.elements)} elements, index {index} is none of them")
+            raise IndexError(
+                f"EvalPrediction has {len(self.elements)} elements, received index {index}: 0 is predictions, "
+                "1 label_ids"
+            )
         return self.elements[index]
 
 

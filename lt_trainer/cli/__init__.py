@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; None: `sys.argv[1:]`.
 
     Returns:
-        The exit code: 0, 2 for input that cannot be used, 130 where the user interrupted.
+        The exit code: 0, 2 for input that cannot be used, 130 where the user interrupted, 141 where the reader of the
+        output has gone.
     """
     from lt_trainer.cli import errors
 

@@ -8,18 +8,17 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-
 from lt_trainer.callbacks.base import TrainerCallback
 from lt_trainer.files import ensure_writable, update_folder
 from lt_trainer.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.datamodule import TaskData
     from lt_trainer.state import TrainerControl, TrainerState
-    from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData
+    from lt_trainer.tasks.base import Task
 
 
 class Commands:
@@ -47,7 +46,7 @@ class Commands:
         self.config, self.model_name = config, model_name
         self.stdout = sys.stdout if stdout is None else stdout
 
-    def fit(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+    def fit(self, model: Task, datamodule: TaskData) -> None:
         """Trains, evaluates where there are validation rows, saves model and configuration in output_dir."""
         ensure_writable(Path(self.args.output_dir or ""))
         datamodule.setup("fit")
@@ -61,23 +60,23 @@ class Commands:
                 top.write_json("all_results.json", metrics)
             self._print(metrics, f"trained; the model and its configuration are in {self.args.output_dir}")
 
-    def validate(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+    def validate(self, model: Task, datamodule: TaskData) -> None:
         """Loss and metrics on the validation rows."""
         self._evaluate(model, datamodule, "validation", "eval")
 
-    def test(self, model: TextClassification, datamodule: TextClassificationData) -> None:
+    def test(self, model: Task, datamodule: TaskData) -> None:
         """Loss and metrics on the test rows."""
         self._evaluate(model, datamodule, "test", "test")
 
-    def predict(self, model: TextClassification, datamodule: TextClassificationData, output: str | None = None) -> None:
-        """Writes a label and its probability for each test row, or where there are none for each validation row.
+    def predict(self, model: Task, datamodule: TaskData, output: str | None = None) -> None:
+        """Writes what the task makes of each test row, or where there are none of each validation row.
 
         Args:
             model: a trained one.
             datamodule: with the rows.
             output: file for the JSON lines; None: standard output.
         """
-        self._use_labels_of_model(model, datamodule)
+        model.prepare_data_module(datamodule)
         with redirect_stdout(sys.stderr):
             datamodule.setup("predict")
             rows = datamodule.test_dataset if datamodule.test_dataset is not None else datamodule.eval_dataset
@@ -85,16 +84,16 @@ class Commands:
             predictions = trainer.predict(rows).predictions
         if not trainer.is_world_process_zero():
             return
-        lines = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records(model, predictions))
+        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in model.records(predictions)]
         if output is None:
-            self.stdout.write(lines)
+            self.stdout.writelines(lines)
             return
         with update_folder(Path(output).absolute().parent) as folder:
-            folder.write_text(Path(output).name, lines)
-        print(f"{len(predictions)} predictions are in {output}", file=self.stdout)
+            folder.write_text(Path(output).name, "".join(lines))
+        print(f"{len(lines)} predictions are in {output}", file=self.stdout)
 
-    def _evaluate(self, model: TextClassification, datamodule: TextClassificationData, split: str, prefix: str) -> None:
-        self._use_labels_of_model(model, datamodule)
+    def _evaluate(self, model: Task, datamodule: TaskData, split: str, prefix: str) -> None:
+        model.prepare_data_module(datamodule)
         with redirect_stdout(sys.stderr):
             datamodule.setup("validate" if split == "validation" else "test")
             rows = datamodule.eval_dataset if split == "validation" else datamodule.test_dataset
@@ -103,13 +102,7 @@ class Commands:
         if trainer.is_world_process_zero():
             self._print(metrics, f"{len(rows)} {split} rows, model {self.model_name}")
 
-    def _use_labels_of_model(self, model: TextClassification, datamodule: TextClassificationData) -> None:
-        """A trained model says which class has which number; rows to measure may hold only some, or none."""
-        datamodule.label_names = class_names(model)
-
-    def _trainer(
-        self, model: TextClassification, datamodule: TextClassificationData, *callbacks: TrainerCallback
-    ) -> Trainer:
+    def _trainer(self, model: Task, datamodule: TaskData, *callbacks: TrainerCallback) -> Trainer:
         return Trainer(
             model=model.model,
             args=self.args,
@@ -141,18 +134,3 @@ class SaveConfig(TrainerCallback):
         if state.is_world_process_zero:
             with update_folder(args.output_dir or "") as top:
                 top.write_text("config.yaml", self.config)
-
-
-def class_names(model: TextClassification) -> list[str]:
-    """The names of a model's classes in the order of their numbers."""
-    config: Any = model.model.config
-    return [config.id2label[number] for number in range(config.num_labels)]
-
-
-def records(model: TextClassification, logits_BC: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
-    """`label` in words and `score`, its probability, of each row."""
-    names = class_names(model)
-    shifted_BC = logits_BC - logits_BC.max(-1, keepdims=True)
-    probability_BC = np.exp(shifted_BC) / np.exp(shifted_BC).sum(-1, keepdims=True)
-    for row_C in probability_BC:
-        yield {"label": names[int(row_C.argmax())], "score": float(row_C.max())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRACEBACK = "LT_TRAINER_TRACEBACK"
+PIPE_CLOSED = 141
+"""128 + SIGPIPE: the exit code of a program whose reader has gone, as in `lt-trainer explain | head -1`."""
 
 
 @dataclass
@@ -35,6 +38,7 @@ def reported() -> Iterator[Outcome]:
         return
     try:
         yield outcome
+        sys.stdout.flush()  # here, and not when Python exits, where nobody can answer for it
     except KeyboardInterrupt:
         _say("interrupted")
         outcome.code = 130
@@ -42,6 +46,9 @@ def reported() -> Iterator[Outcome]:
         _say(message(error.problems))
         outcome.code = 2
     except (ValueError, OSError, NotImplementedError, ImportError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            outcome.code = PIPE_CLOSED
+            return
         _say(f"{message([str(error)])}\n  ({TRACEBACK}=1 shows where)")
         outcome.code = 2
 
@@ -51,6 +58,22 @@ def message(problems: tuple[str, ...] | list[str]) -> str:
     if len(problems) == 1:
         return f"error: {problems[0]}"
     return f"{len(problems)} errors:" + "".join(f"\n  - {problem}" for problem in problems)
+
+
+def _reader_has_gone() -> bool:
+    """Whether the pipe that broke is our output; what is left for it then goes nowhere."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # a notebook's, say
+        return False
+    watch = select.poll()
+    watch.register(output, 0)  # errors and hang-ups are always told
+    if not watch.poll(0):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, output)  # Python flushes once more when it exits
+    os.close(nowhere)
+    return True
 
 
 def _say(text: str) -> None:

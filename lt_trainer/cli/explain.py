@@ -22,7 +22,8 @@ def explain_request(request: Request) -> str:
     """
     train, given = request.sections["data"].get("train"), request.options.get("num_rows")
     if given is not None and not given.isdecimal():
-        raise ConfigurationError([f"--num_rows {given}: expected a whole number, the rows of the training data"])
+        problem = f"--num_rows {given}: expected a whole number, the rows of the training data"
+        raise ConfigurationError([f"{problem}; write --num_rows 1000, or leave it out to have the file counted"])
     num_rows = count_rows(train) if given is None else int(given)
     if num_rows is None and request.args.max_steps <= 0:
         problem = f"data.train={train!r}: its rows are not counted here, so the steps of an epoch are unknown"

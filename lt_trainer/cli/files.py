@@ -62,16 +62,21 @@ def read(name: str) -> list[Entry]:
         if node is None:
             return []
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigurationError([f"{_at(name, node)}: expected `name: value` lines, received {node.tag[18:]}"])
+            problem = f"{_at(name, node)}: expected `name: value` lines, received {node.tag[18:]}"
+            raise ConfigurationError([f"{problem}; begin with a line such as `task: text-classification`"])
         return [entry for key, value in _items(loader, node, name) for entry in _entries(loader, key, value, name)]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = "" if mark is None else f":{mark.line + 1}"
-        raise ConfigurationError([f"{name}{line}: this is no YAML: {error.problem or error.context}"]) from error
+        problem = f"{name}{line}: this is no YAML: {error.problem or error.context}"
+        raise ConfigurationError(
+            [f"{problem}; correct that line: `name: value`, sections indented by blanks"]
+        ) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError([f"{name}: this is no YAML: {error}"]) from error
+        raise ConfigurationError([f"{name}: this is no YAML: {error}; write it as UTF-8 text"]) from error
     except RecursionError:
-        raise ConfigurationError([f"{name}: nested too deep for a configuration"]) from None
+        problem = f"{name}: nested too deep for a configuration: expected a section, a name and its value"
+        raise ConfigurationError([f"{problem}; take out the inner levels"]) from None
     finally:
         loader.dispose()
 
@@ -79,16 +84,19 @@ def read(name: str) -> list[Entry]:
 def _text(path: Path, name: str) -> str:
     ready = ", ".join(sorted(file.stem for file in READY.glob("*.yaml")))
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError([f"{name}: expected a configuration file of {MAX_BYTES >> 20} MiB at most"])
+        if (size := path.stat().st_size) > MAX_BYTES:
+            problem = f"{name}: expected a configuration file of {MAX_BYTES >> 20} MiB at most, received {size} bytes"
+            raise ConfigurationError([f"{problem}; rows of data belong in --train_file"])
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         problem = f"configuration file {name!r} is not there: expected a path, or a ready configuration: {ready}"
         raise ConfigurationError([problem]) from None
     except OSError as error:
-        raise ConfigurationError([f"configuration file {name!r} cannot be read: {error.strerror}"]) from error
+        problem = f"configuration file {name!r} cannot be read: {error.strerror}"
+        raise ConfigurationError([f"{problem}; name a file that you may read"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError([f"configuration file {name!r} is not UTF-8 text: {error.reason}"]) from error
+        problem = f"configuration file {name!r} is not UTF-8 text: {error.reason} at byte {error.start}"
+        raise ConfigurationError([f"{problem}; save it as UTF-8"]) from error
     return text.replace("\t", "    ") if path.suffix == ".json" else text  # JSON may be indented by tabs, YAML not
 
 
@@ -96,7 +104,8 @@ def _items(loader: _Loader, node: yaml.MappingNode, file: str) -> list[tuple[yam
     seen: dict[str, yaml.Node] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise ConfigurationError([f"{_at(file, key)}: expected a name, received {key.tag[18:]}"])
+            problem = f"{_at(file, key)}: expected a name before the colon, received {key.tag[18:]}"
+            raise ConfigurationError([f"{problem}; write `name: value`"])
         if key.value in seen:
             problem = f"{_at(file, key)}: {key.value!r} stands here again, first in line {_line(seen[key.value])}"
             raise ConfigurationError([f"{problem}; keep one"])
@@ -122,7 +131,9 @@ def _entries(loader: _Loader, key: yaml.Node, node: yaml.Node, file: str, sectio
 
 def _section(loader: _Loader, node: yaml.Node, file: str, section: str) -> list[Entry]:
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError([f"{_at(file, node)}: {section[:-1]}: expected `name: value` lines under it"])
+        problem = f"{_at(file, node)}: {section[:-1]}: expected `name: value` lines under it"
+        received = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list"
+        raise ConfigurationError([f"{problem}, received {received:.80}; indent them, one a line"])
     items = _items(loader, node, file)
     return [entry for key, value in items for entry in _entries(loader, key, value, file, section)]
 

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.cli.commands import Commands
 from lt_trainer.cli.names import OWNED
+from lt_trainer.tasks.registry import TASKS
 from lt_trainer.trainer import seed_everything
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def run(request: Request) -> None:
 class Parser(LightningArgumentParser):
     """Raises where jsonargparse would print and exit, so that all problems are told in one way."""
 
-    def error(self, message: str, ex: Exception | None = None) -> Any:  # noqa: D102
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raises ConfigurationError with the parser's message on one line."""
         raise ConfigurationError([" ".join(message.split())]) from ex
 
 
@@ -82,9 +84,10 @@ class TaskCLI(LightningCLI):
         parser.add_argument("--data", type=pl.LightningDataModule, required=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """A model to train gets its classes from the data; a trained one knows them."""
-        if self.request.command == "fit":
-            parser.link_arguments("data.label_names", "model.init_args.label_names", apply_on="instantiate")
+        """A model to train gets from the data what the task's row in the registry says; a trained one knows it."""
+        if self.request.command == "fit" and self.request.task is not None:
+            for name, source in TASKS[self.request.task].linked.items():
+                parser.link_arguments(f"data.{source}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As there, without its warning that `sys.argv` is not empty."""

@@ -76,9 +76,13 @@ class Merge:
                 if parameter.default is REQUIRED and not given:
                     self.problems.append(f"{section}.{name} is missing: write --{section}.{name}, or set it in a file")
         splits = SPLITS[command]
-        if "data" not in self.names.open and not any(("data", split) in self.origins for split in splits):
+        if self._takes(*splits) and not any(("data", split) in self.origins for split in splits):
             self.problems.append(f"{command} needs rows: give --{splits[0]}_file FILE (data.{splits[0]})")
         self.check_files(*(splits if command != "fit" else ("train", "validation", "test")))
+
+    def _takes(self, *splits: str) -> bool:
+        """Whether the data takes such rows: a task may make its own, and of a class of the user's nobody knows."""
+        return any(split in self.names.settable["data"] for split in splits)
 
     def _use_trained(self) -> None:
         """What `fit` left in output_dir is the model to measure, unless the command line names another."""
@@ -95,7 +99,8 @@ class Merge:
             value = self.values["data"].get(split)
             if isinstance(value, str) and value.endswith(DATA_FILES) and not Path(value).expanduser().is_file():
                 origin = self.origins.get(("data", split), "")
-                self.problems.append(f"{origin}data.{split}={value!r}: there is no such file (from {Path.cwd()})")
+                problem = f"{origin}data.{split}={value!r}: there is no such file (from {Path.cwd()})"
+                self.problems.append(f"{problem}; correct the path")
 
     def arguments(self, *, needs_output: bool) -> TrainingArguments:
         """The training arguments; their problems join the others."""
@@ -117,7 +122,7 @@ class Merge:
     def check_evaluation(self) -> None:
         """An evaluation that is asked for needs rows."""
         strategy = self.values["args"].get("eval_strategy", "no")
-        if strategy != "no" and self.values["data"].get("validation") is None and "data" not in self.names.open:
+        if strategy != "no" and self.values["data"].get("validation") is None and self._takes("validation"):
             problem = (
                 f"eval_strategy={strategy!r} without evaluation rows: give --validation_file FILE (data.validation)"
             )

@@ -59,7 +59,6 @@ REPLACED = {
     "trainer": OWNED,
 }
 FOLLOWS = {"tokenizer": "as model"}  # required by the classes, filled in here
-LINKED = {"num_labels": "the labels of the data", "label_names": "the labels of the data"}
 # What the example scripts of transformers call things.
 ALIASES = {
     "model": "model.model",
@@ -94,6 +93,7 @@ class Names:
 
     def __init__(self, task: TaskEntry | None, open_sections: Iterable[str] = ()) -> None:
         self.open = {*open_sections, *(() if task else ("model", "data"))}
+        self.linked: Mapping[str, str] = task.linked if task else {}
         self.sections: dict[str, Mapping[str, Parameter]] = {
             "model": parameters_of(task.module, task.task_class) if task and "model" not in self.open else {},
             "data": parameters_of(task.module, task.data_class) if task and "data" not in self.open else {},
@@ -103,8 +103,7 @@ class Names:
         self.settable = {section: self._settable(section) for section in SECTIONS}
 
     def _settable(self, section: str) -> dict[str, Parameter]:
-        hidden = REPLACED.get(section, {}).keys() | (LINKED.keys() if section == "model" else set())
-        return {name: p for name, p in self.sections[section].items() if name not in hidden}
+        return {name: p for name, p in self.sections[section].items() if self._refusal(section, name) is None}
 
     def find(self, name: str) -> Place | str:
         """Where a dotted or a flat name leads, or what is wrong with it."""
@@ -113,7 +112,7 @@ class Names:
         if section not in SECTIONS:
             return self._find_flat(name)
         name, *inside = rest.removeprefix("init_args.").split(".")
-        if problem := refusal(section, name):
+        if problem := self._refusal(section, name):
             return problem
         if name in self.settable[section]:
             return Place(section, self.settable[section][name], tuple(inside))
@@ -127,24 +126,23 @@ class Names:
         if owners:  # TrainingArguments come first
             return Place(owners[0], self.settable[owners[0]][first], tuple(inside))
         for section in ("data", "model", "trainer"):
-            if problem := refusal(section, first):
+            if problem := self._refusal(section, first):
                 return problem
         if first in self.settable["trainer"]:
             return f"{first}: a raw flag of Lightning: write trainer.{first}"
         return f"{first}: no such name{near(first, self.flat_names())}"
 
+    def _refusal(self, section: str, name: str) -> str | None:
+        """Why a name is not the user's to set, and what is; None where it is."""
+        if name in REPLACED.get(section, {}):
+            return f"{section}.{name}: decided by the arguments; use {REPLACED[section][name]}"
+        if section == "model" and name in self.linked:
+            return f"{section}.{name}: comes from data.{self.linked[name]}; leave it out"
+        return None
+
     def flat_names(self) -> list[str]:
         """All names that need no section."""
         return [*ALIASES, "task", *(name for section in ("args", "model", "data") for name in self.settable[section])]
-
-
-def refusal(section: str, name: str) -> str | None:
-    """Why a name is not the user's to set, and what is; None where it is."""
-    if name in REPLACED.get(section, {}):
-        return f"{section}.{name}: decided by the arguments; use {REPLACED[section][name]}"
-    if section == "model" and name in LINKED:
-        return f"{section}.{name}: comes from {LINKED[name]}; leave it out"
-    return None
 
 
 def arguments() -> dict[str, Parameter]:

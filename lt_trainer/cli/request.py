@@ -112,7 +112,8 @@ def _read_files(command: str, line: Line) -> tuple[list[Entry], str | None]:
         elif word.endswith((".yaml", ".yml", ".json")) or command == "explain":
             names.append(word)
         else:
-            raise ConfigurationError([f"{word!r}: expected a task ({', '.join(TASKS)}), a .yaml file or --options"])
+            problem = f"{word!r}: expected a task ({', '.join(TASKS)}), a .yaml file or --options{near(word, TASKS)}"
+            raise ConfigurationError([f"{problem}; a value stands behind its option, --name {word}"])
     entries = [entry for name in names for entry in files.read(name)]
     tasks = [e for e in entries if e.name == "task"] + tasks
     tasks += [Entry("task", _one(option), f"--{option.typed[2:]}") for option in line.take("task")]
@@ -126,7 +127,8 @@ def _read_files(command: str, line: Line) -> tuple[list[Entry], str | None]:
 
 def _one(option: Option) -> str:
     if len(option.values) != 1:
-        raise ConfigurationError([f"{option.typed}: expected one value after it, received {len(option.values)}"])
+        problem = f"{option.typed}: expected one value after it, received {len(option.values)}"
+        raise ConfigurationError([f"{problem}; write {option.typed} {' '.join(option.values[:1]) or 'VALUE'}"])
     return option.values[0]
 
 

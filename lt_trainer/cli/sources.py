@@ -41,7 +41,7 @@ def parameters_of(module: str, *rest: str) -> Mapping[str, Parameter]:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{module} is not installed: pip install it")
+        raise ModuleNotFoundError(f"{module} is not installed: pip install {module.partition('.')[0]}")
     path = Path(spec.origin).parent / rest[0] if len(rest) == 2 else Path(spec.origin)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == rest[-1]]

@@ -27,7 +27,9 @@ def of_option(option: Option, names: Names) -> tuple[Place, Any]:
         negated = names.find(option.name.removeprefix("no_"))
         if not isinstance(negated, str) and "bool" in negated.parameter.kinds:
             if option.values:
-                raise ConfigurationError([f"{option.typed} {option.values[0]}: takes no value"])
+                raise ConfigurationError(
+                    [f"{option.typed} {option.values[0]}: takes no value; write {option.typed} alone"]
+                )
             return negated, False
     if isinstance(place, str):
         raise ConfigurationError([f"{option.typed}: {place.partition(': ')[2]}"])
@@ -41,7 +43,7 @@ def _value(option: Option, parameter: Parameter) -> Any:
     if not values and ("bool" in parameter.kinds or parameter.annotation == "Any"):
         return True
     if not values:
-        raise ConfigurationError([f"{option.typed}: expected a value after it"])
+        raise ConfigurationError([f"{option.typed}: expected a value after it; write {option.typed} VALUE"])
     if len(values) > 1:
         listed = " ".join(values)
         raise ConfigurationError([f"{option.typed} {listed}: expected one value; quote one that has blanks"])
@@ -68,5 +70,7 @@ def typed(place: Place, value: Any) -> Any:
     if "None" in parameter.kinds and (value is None or (isinstance(value, str) and value in ("None", "null"))):
         return None
     if value is None and parameter.annotation != "Any":
-        raise ConfigurationError([f"{parameter.name}=None: expected {parameter.annotation}"])
+        raise ConfigurationError(
+            [f"{parameter.name}=None: expected {parameter.annotation}; leave it out for its default, or give a value"]
+        )
     return read(parameter.name, parameter.annotation, value)

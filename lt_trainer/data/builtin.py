@@ -177,7 +177,10 @@ def load_builtin(task: str) -> DatasetDict:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
     if task != "text-classification":
-        raise ValueError(f"task={task!r}: expected 'text-classification', the one task with built-in data so far")
+        raise ValueError(
+            f"task={task!r}: expected 'text-classification', the one task with built-in data so far: "
+            "read rows of your own with lt_trainer.data.readers.read_rows"
+        )
     rows = preferences(NUM_EVAL_ROWS + NUM_TRAIN_ROWS)
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
     parts = {"train": rows[NUM_EVAL_ROWS:], "eval": rows[:NUM_EVAL_ROWS]}

@@ -40,7 +40,7 @@ class Limits:
     def of(self, column: str) -> tuple[int | None, str]:
         """(upper bound of a column's values, what to do about a value beyond it)."""
         if column == "input_ids":
-            return self.vocab_size, "use the tokenizer that belongs to the model, or resize the model's embeddings"
+            return self.vocab_size, "use the tokenizer that belongs to the model"
         if column in LABEL_COLUMNS:
             return self.num_labels, "number the classes from 0, or load the model with as many num_labels as there are"
         return None, ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int, Row]]  # with the line that a row begins in, from 1
 
 ALLOWED = "expected .csv, .tsv, .jsonl (JSON lines), .json or .parquet"
+_TABS = "; separate the columns by single tabs, and take tabs out of texts"
 
 
 def read_rows(
@@ -49,10 +51,7 @@ def read_rows(
     from datasets import Dataset
 
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r}: no such file (looked in {path.absolute().parent})")
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder: expected a file, {ALLOWED.removeprefix('expected ')}")
+    _check_file(path)
     if path.suffix == ".parquet":
         rows = _read_parquet(path)
         _check_columns(path, rows.column_names, text_columns, label_column)
@@ -60,15 +59,28 @@ def read_rows(
         return rows
     read = _readers(column_names).get(path.suffix.lower())
     if read is None:
-        raise ValueError(f"{str(path)!r} ends in {path.suffix!r}: {ALLOWED}")
+        raise ValueError(f"{str(path)!r} ends in {path.suffix!r}: {ALLOWED}: convert the file, or give it its ending")
     numbered = list(read(path))
     if not numbered:
-        raise ValueError(f"{path} holds no rows: expected at least one")
+        raise ValueError(_no_rows(path))
     columns = list(dict.fromkeys(name for _, row in numbered for name in row))
     _check_columns(path, columns, text_columns, label_column)
     _check_rows(f"{path}:", numbered, text_columns, label_column)
     _check_types(path, numbered, columns)
     return Dataset.from_dict({name: [row.get(name) for _, row in numbered] for name in columns})
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{str(path)!r}: no such file (looked in {path.absolute().parent}){_near_file(path)}: "
+            "correct the name, or give the whole path"
+        )
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a folder: expected a file, {ALLOWED.removeprefix('expected ')}: "
+            "name one of the files in it"
+        )
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------
@@ -105,7 +117,8 @@ def _read_table(path: Path, column_names: Sequence[str] | None, **dialect: Any) 
             values = next(table, None)
         except csv.Error as error:
             raise ValueError(
-                f"{path}:{line}: {error}: a quote that is never closed, or text with quotes that are not doubled"
+                f"{path}:{line}: {error}: a quote that is never closed, or text with quotes that are not doubled: "
+                'close it, or write "" for a quote in a text'
             ) from error
         if values is None:
             return
@@ -114,11 +127,11 @@ def _read_table(path: Path, column_names: Sequence[str] | None, **dialect: Any) 
         if header is None:
             header = values
             if len(set(header)) < len(header):
-                raise ValueError(f"{path}:{line}: two columns of the header have one name: {header}")
+                raise ValueError(f"{path}:{line}: two columns of the header have one name: {header}: rename one")
         elif len(values) != len(header):
             raise ValueError(
                 f"{path}:{line}: expected {len(header)} columns, {header}, received {len(values)}"
-                + ("; put double quotes around text that holds commas" if dialect["delimiter"] == "," else "")
+                + ("; put double quotes around text that holds commas" if dialect["delimiter"] == "," else _TABS)
             )
         else:
             yield line, dict(zip(header, values, strict=True))
@@ -144,12 +157,18 @@ def _parse(where: str, text: str) -> Any:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         received = text.strip()[:80]
-        raise ValueError(f"{where}: expected a JSON object on one line, received {received!r} ({error})") from error
+        raise ValueError(
+            f"{where}: expected a JSON object on one line, received {received!r} ({error}): "
+            "correct it, or write the rows with json.dumps"
+        ) from error
 
 
 def _as_row(where: str, row: Any) -> Row:
     if not isinstance(row, dict):
-        raise ValueError(f'{where}: expected a JSON object such as {{"text": ..., "label": ...}}, received {row!r:.80}')
+        raise ValueError(
+            f'{where}: expected a JSON object such as {{"text": ..., "label": ...}}, received {row!r:.80}: '
+            "give its values the names of columns"
+        )
     return row
 
 
@@ -161,9 +180,12 @@ def _read_parquet(path: Path) -> Dataset:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a Parquet file that can be read: {error}") from error
+        raise ValueError(
+            f"{path} is not a Parquet file that can be read: {error}: write it again, "
+            "or give it the ending of what it is"
+        ) from error
     if not table.num_rows:
-        raise ValueError(f"{path} holds no rows: expected at least one")
+        raise ValueError(_no_rows(path))
     return Dataset(table)
 
 
@@ -190,9 +212,27 @@ def _check_rows(
             text = row.get(name)
             if not isinstance(text, str) or not text.strip():
                 received = "nothing" if text is None else repr(text)
-                raise ValueError(f"{_at(prefix, number)}: expected text in column {name!r}, received {received:.80}")
+                raise ValueError(
+                    f"{_at(prefix, number)}: expected text in column {name!r}, received {received:.80}: "
+                    "fill it in, or remove the row"
+                )
         if label_column is not None and row.get(label_column) in (None, ""):
-            raise ValueError(f"{_at(prefix, number)}: expected a label in column {label_column!r}, received nothing")
+            raise ValueError(
+                f"{_at(prefix, number)}: expected a label in column {label_column!r}, received nothing: "
+                "fill it in, or remove the row"
+            )
+
+
+def _no_rows(path: Path) -> str:
+    return f"{path} holds no rows: expected at least one: check that it was written to its end, or name another file"
+
+
+def _near_file(path: Path) -> str:
+    """The files that a mistyped name may have meant, as "; did you mean 'x'?", or nothing."""
+    folder = path.absolute().parent
+    there = [item.name for item in folder.iterdir() if item.is_file()] if folder.is_dir() else []
+    found = get_close_matches(path.name, there, n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _at(prefix: str, number: int) -> str:
@@ -244,7 +284,10 @@ def label_names_of(datasets: Iterable[Dataset], label_column: str) -> list[str]:
     declared = [feature.names for feature in features if isinstance(feature, ClassLabel)]
     if declared:
         if any(names != declared[0] for names in declared):
-            raise ValueError(f"the splits name the classes of {label_column!r} differently: {declared}")
+            raise ValueError(
+                f"the splits name the classes of {label_column!r} differently, {declared}: "
+                "expected the same names in one order: cast_column each to one ClassLabel"
+            )
         return list(declared[0])
     values = {value for rows in labelled for value in rows[label_column] if value is not None}
     numbers = [_number(value) for value in values]
@@ -254,7 +297,8 @@ def label_names_of(datasets: Iterable[Dataset], label_column: str) -> list[str]:
         names = sorted(str(value) for value in values)
     if len(names) < 2:
         raise ValueError(
-            f"label column {label_column!r} holds {sorted(map(repr, values))}: expected two classes or more"
+            f"label column {label_column!r} holds {sorted(map(repr, values))}: expected two classes or more: "
+            "name another column (label_column), or add rows of other classes"
         )
     return names
 
@@ -298,7 +342,7 @@ def _class_number(row: int, value: Any, ids: dict[str, int], column: str) -> int
         known = ", ".join(map(repr, list(ids)[:10])) + (", ..." if len(ids) > 10 else "")
         raise ValueError(
             f"row {row} has label {value!r} in column {column!r}: expected a number from 0 to {len(ids) - 1}, "
-            f"or one of the names {known}"
+            f"or one of the names {known}: correct the row, or give all classes in label_names"
         )
     return number
 

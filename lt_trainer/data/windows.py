@@ -56,7 +56,7 @@ class Window:
 
     @classmethod
     def of(cls, batch: Window | Batch) -> Window:
-        """A plain Lightning trainer gives an ordinary batch: a window of one."""
+        """A window as it is; an ordinary batch [B, ...] of a plain Lightning trainer as a window of one."""
         if isinstance(batch, Window):
             return batch
         return cls([batch], [list(range(len(next(iter(batch.values())))))])

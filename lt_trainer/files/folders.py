@@ -43,7 +43,9 @@ class AtomicFolder(FolderWriter):
     def _begin(self) -> None:
         make_folder(self.path.parent)
         if os.path.lexists(self.path) and not self.path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "Expected a folder or nothing, found a file", str(self.path))
+            raise NotADirectoryError(
+                errno.ENOTDIR, "Expected a folder or nothing, found a file; move it", str(self.path)
+            )
         super()._begin()
 
     def _publish(self) -> None:
@@ -52,9 +54,13 @@ class AtomicFolder(FolderWriter):
             file.write(data)
         self._sync_folders()
         aside = self._take_place()
-        OPS.fsync_folder(self.path.parent)
-        if aside is not None:
-            self._remove_aside(aside)
+        try:
+            OPS.fsync_folder(self.path.parent)
+            if aside is not None:
+                self._remove_aside(aside)
+        finally:
+            if aside is not None:
+                ACTIVE.discard(aside)
 
     def _take_place(self) -> Path | None:
         """Renames the finished folder to its name; returns where the one that was there has gone, if there was one."""
@@ -70,8 +76,9 @@ class AtomicFolder(FolderWriter):
             except BaseException:
                 OPS.rename(aside, self.path)
                 raise
-        finally:
+        except BaseException:
             ACTIVE.discard(aside)
+            raise
         return aside
 
     def _remove_aside(self, aside: Path) -> None:

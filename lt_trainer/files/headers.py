@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lt_trainer.files.read import existing_file
+from lt_trainer.files.read import AGAIN, existing_file
 from lt_trainer.files.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Stored:
             while done < len(values):
                 count = file.readinto(values[done:])
                 if not count:
-                    raise ValueError(f"{self.file} ended inside a tensor: it was changed while it was read.")
+                    raise ValueError(f"{self.file} ended inside a tensor: it was changed while it was read. {AGAIN}")
                 done += count
 
 
@@ -67,16 +68,17 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Stored]:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, HEADER_BYTES):
             raise ValueError(
-                f"{path} has {size} bytes and claims a header of {length}: it is cut or no safetensors file. "
-                "Fetch or save it again."
+                f"{path} has {size} bytes and claims a header of {length}: it is cut or no safetensors file. {AGAIN}"
             )
         text = file.read(length)
     try:
         entries = json.loads(text.decode(), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: the header is not JSON ({error}); it is damaged or no safetensors file.") from error
+        raise ValueError(
+            f"{path}: the header is not JSON ({error}); it is damaged or no safetensors file. {AGAIN}"
+        ) from error
     if not isinstance(entries, dict):
-        raise ValueError(f"{path}: expected an object as header, found {type(entries).__name__}.")
+        raise ValueError(f"{path}: expected an object as header, found {type(entries).__name__}. {AGAIN}")
     entries.pop("__metadata__", None)
     return _check_entries(path, entries, begin=8 + length, available=size - 8 - length)
 
@@ -84,7 +86,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Stored]:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        raise ValueError("a name stands twice")
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"a name stands twice: {twice!r:.80}")
     return entries
 
 
@@ -100,15 +103,22 @@ def _check_entries(path: Path, entries: dict[str, Any], begin: int, available: i
         except (KeyError, TypeError, ValueError):
             sane = False
         if not sane:
-            raise ValueError(f"{path}: the header's entry for {name!r} is {str(entry)[:200]}, which no tensor has.")
+            raise ValueError(
+                f"{path}: the header's entry for {name!r:.80} is {str(entry)[:200]}, which no tensor has: expected "
+                f"dtype, shape and data_offsets. {AGAIN}"
+            )
         if end - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{path}: {name!r} of shape {shape} and {dtype} cannot lie in {end - start} bytes.")
+            raise ValueError(
+                f"{path}: {name!r:.80} of shape {shape} and {dtype} cannot lie in {end - start} bytes. {AGAIN}"
+            )
         placed.append((start, end, name, Stored(path, dtype, shape, begin + start)))
     position = 0
     for start, end, name, _ in sorted(placed, key=lambda item: item[:3]):
         if start != position:
-            raise ValueError(f"{path}: {name!r} begins at byte {start} of the values, expected {position}.")
+            raise ValueError(f"{path}: {name!r:.80} begins at byte {start} of the values, expected {position}. {AGAIN}")
         position = end
     if position != available:
-        raise ValueError(f"{path}: the header describes {position} bytes of values and the file holds {available}.")
+        raise ValueError(
+            f"{path}: the header describes {position} bytes of values and the file holds {available}. {AGAIN}"
+        )
     return {name: stored for _, _, name, stored in sorted(placed, key=lambda item: item[:3])}

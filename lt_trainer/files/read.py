@@ -24,6 +24,10 @@ JSON_DEPTH = 100
 """The deepest nesting of a JSON file; what walks it later may recurse."""
 
 
+AGAIN = "Fetch or save it again."
+"""What to do about a file that is damaged or cut."""
+
+
 def safe_join(folder: str | os.PathLike[str], name: str) -> Path:
     """`folder / name` for a relative name that stays inside, whoever wrote the name.
 
@@ -32,7 +36,10 @@ def safe_join(folder: str | os.PathLike[str], name: str) -> Path:
     """
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
-        raise ValueError(f"{name!r} in {folder}: expected a relative file name that stays inside this folder.")
+        raise ValueError(
+            f"{name!r:.200} in {folder}: expected a relative file name that stays inside this folder: "
+            "put the file there and name it without '..', '/' in front or '\\'"
+        )
     return Path(folder, *parts)
 
 
@@ -59,14 +66,15 @@ def existing_file(folder: str | os.PathLike[str], name: str) -> Path:
         target = path.resolve(strict=True)
         mode = target.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{path} is missing.") from None
+        raise FileNotFoundError(f"{path} is missing. {AGAIN}") from None
     except (OSError, RuntimeError) as error:  # a loop of links
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {error}. Put a copy of the file in its place.") from error
     boundary = _boundary(Path(folder).resolve())
     if not target.is_relative_to(boundary):
         raise ValueError(f"{path} is a link to {target}, outside {boundary}. Put a copy of the file in its place.")
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path}: expected a regular file, found a folder or a device.")
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
+        raise ValueError(f"{path}: expected a regular file, found {kind}. Move it away, and put the file in its place.")
     return path
 
 
@@ -84,16 +92,22 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = JSON_BYTES) -> Any:
     path = existing_file(Path(path).parent, Path(path).name)
     size = path.stat().st_size
     if size > max_bytes:
-        raise ValueError(f"{path} has {size} bytes: expected at most {max_bytes} of JSON.")
+        raise ValueError(
+            f"{path} has {size} bytes: expected at most {max_bytes} of JSON. Is it the file that it is named?"
+        )
     try:
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
     except RecursionError:
-        raise ValueError(f"{path} is nested too deep: expected at most {JSON_DEPTH} levels.") from None
+        raise ValueError(_too_deep(path)) from None
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). Is the file complete?") from error
+        raise ValueError(f"{path} is not JSON ({error}). {AGAIN}") from error
     if _depth_exceeds(value, JSON_DEPTH):
-        raise ValueError(f"{path} is nested too deep: expected at most {JSON_DEPTH} levels.")
+        raise ValueError(_too_deep(path))
     return value
+
+
+def _too_deep(path: Path) -> str:
+    return f"{path} is nested too deep: expected at most {JSON_DEPTH} levels. Take it from a source that you trust."
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:
@@ -126,7 +140,10 @@ def read_torch(path: str | os.PathLike[str], *, mmap: bool = False) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise ValueError(f"{path} was refused by torch.load(weights_only=True): {_first_line(error)}") from error
+        raise ValueError(
+            f"{path} was refused by torch.load(weights_only=True): {_first_line(error)}. "
+            f"Expected plain tensors, numbers and text. {AGAIN}"
+        ) from error
     _check_tensors(value, path)
     return value
 
@@ -139,11 +156,11 @@ def check_container(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ValueError(
             f"{path} is not a file of torch.save in its zip format ({error}). It is damaged, cut, or of torch < 1.6; "
-            "plain pickles are never read."
+            "plain pickles are never read. Fetch or save it again."
         ) from error
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError(f"{path} claims more data than the file holds; torch.save never compresses.")
+        raise ValueError(f"{path} claims more data than the file holds; torch.save never compresses. {AGAIN}")
 
 
 def _check_tensors(value: Any, path: Path) -> None:
@@ -155,7 +172,9 @@ def _check_tensors(value: Any, path: Path) -> None:
         if isinstance(item, torch.Tensor):
             dense = item.layout is torch.strided and item.device.type == "cpu" and not item.is_quantized
             if not dense or item.numel() * item.element_size() > item.untyped_storage().nbytes():
-                raise ValueError(f"{path} holds a tensor of shape {tuple(item.shape)} that the file has no values for.")
+                raise ValueError(
+                    f"{path} holds a tensor of shape {tuple(item.shape)} that the file has no values for. {AGAIN}"
+                )
         elif isinstance(item, (dict, list, tuple, set)) and id(item) not in seen:
             seen.add(id(item))
             todo.extend(item.values() if isinstance(item, dict) else item)

@@ -7,6 +7,7 @@ since process ids come back. So a name alone says whether its owner still lives.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -19,8 +20,12 @@ import socket
 import stat
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lt_trainer.files.ops import OPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,15 @@ def temporary_path(kind: str, final: Path) -> Path:
     """A name beside `final` that no live process uses; `kind` is "tmp" or "old"."""
     place, pid, start = this_process()
     return final.with_name(f".{kind}-{final.name}.{place}.{pid}.{start}.{next(_counter)}")
+
+
+@contextlib.contextmanager
+def _owned(path: Path) -> Iterator[Path]:
+    ACTIVE.add(path)  # else a `clean_staging` of another thread would delete it at the same time
+    try:
+        yield path
+    finally:
+        ACTIVE.discard(path)
 
 
 def _is_abandoned(path: Path, owner: re.Match[str]) -> bool:
@@ -146,10 +160,10 @@ def remove_folder(path: str | os.PathLike[str]) -> None:
         OSError: it could not be renamed (then it is whole) or deleted (then `clean_staging` will, in a later process).
     """
     folder = Path(path)
-    trash = temporary_path("tmp", folder)
-    OPS.rename(folder, trash)
-    OPS.fsync_folder(folder.parent)
-    delete_tree(trash)
+    with _owned(temporary_path("tmp", folder)) as trash:
+        OPS.rename(folder, trash)
+        OPS.fsync_folder(folder.parent)
+        delete_tree(trash)
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -184,13 +198,13 @@ def ensure_writable(path: str | os.PathLike[str], need_bytes: int = 0) -> Path:
     """
     folder = Path(path)
     try:
-        probe = temporary_path("tmp", make_folder(folder) / "probe")
-        descriptor = OPS.open_new(probe)
-        try:
-            OPS.write(descriptor, memoryview(b"x"))
-        finally:
-            OPS.close(descriptor)
-            OPS.unlink(probe)
+        with _owned(temporary_path("tmp", make_folder(folder) / "probe")) as probe:
+            descriptor = OPS.open_new(probe)
+            try:
+                OPS.write(descriptor, memoryview(b"x"))
+            finally:
+                OPS.close(descriptor)
+                OPS.unlink(probe)
         free = shutil.disk_usage(folder).free
         if free < need_bytes:
             raise OSError(errno.ENOSPC, f"{need_bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free")

@@ -98,7 +98,7 @@ class FolderWriter:
     def open(self, name: str) -> Iterator[HashedFile]:
         """A stream into a new file of the folder; synced and entered in `written` when the block ends well."""
         if name in self.written or name == MANIFEST:
-            raise ValueError(f"{name!r} is already in this folder; each file is written once.")
+            raise ValueError(f"{name!r} is already in this folder; each file is written once: give it another name")
         with self._stream(name) as file:
             yield file
         self.written[name] = (file.size, file.digest)
@@ -183,8 +183,12 @@ class FolderWriter:
                 file.write(chunk)
 
     def _begin(self) -> None:
-        OPS.mkdir(self._staging)
-        ACTIVE.add(self._staging)
+        ACTIVE.add(self._staging)  # first: a `clean_staging` of another thread must never find it unowned
+        try:
+            OPS.mkdir(self._staging)
+        except BaseException:
+            ACTIVE.discard(self._staging)
+            raise
 
     def _sync_folders(self) -> None:
         """Forces the names of the staging folder and of those in it to the device."""

@@ -1,8 +1,8 @@
 """Attention between packed tokens: the one place that chooses how it is computed.
 
-Dimension letters: B rows, T padded length, N packed tokens, H heads, K head width; Q and S: tokens that ask and that
-are asked (both N in self-attention); R: asking tokens where only some ask; b, t and s: rows, asking and asked length of
-a tile; L: the longest of all tiles.
+Dimension letters: B rows, T padded length, N packed tokens, H heads, K head width; Q tokens that ask; S tokens that
+are asked, those of the source (in self-attention Q and S are N); R tokens that are read: those that ask where only some
+do; b, t and s: rows, asking and asked length of a tile; L: the longest of all tiles.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ class _AutoModel:
     purpose: ClassVar[str] = "a model without a head"
 
     def __init__(self) -> None:
-        raise TypeError(f"{type(self).__name__} is made by from_pretrained(folder or name) or from_config(config)")
+        raise TypeError(
+            f"{type(self).__name__} is made by from_pretrained(folder or name) or from_config(config): call one of them"
+        )
 
     @classmethod
     def from_pretrained(

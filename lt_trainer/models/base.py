@@ -106,7 +106,10 @@ class PreTrainedModel(nn.Module):
             ValueError: a token id, a position or a token type beyond its table, or shapes that do not fit.
         """
         if batch.get("input_ids") is None:
-            raise ValueError(f"input_ids are missing: expected a batch with them, received {sorted(batch)}")
+            raise ValueError(
+                f"input_ids are missing: expected a batch with them, received {sorted(batch)}: "
+                "tokenize the rows, or pass **tokenizer(text, return_tensors='pt')"
+            )
         mask, types, positions = (batch.get(name) for name in _INPUTS[1:])
         if positions is None:
             positions = self.default_positions(batch["input_ids"])

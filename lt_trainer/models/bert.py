@@ -257,8 +257,8 @@ class BertModel(BertPreTrainedModel):
         Args:
             input_ids: [B, T]; with the next three the padded form of the input.
             attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T].
-            position_ids: [B, T].
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = each token's column.
             packed: the packed form of the input, in place of the padded one.
             return_dict: False returns a tuple.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ADVICE = {
     "input_ids": (
         "input_ids: row {row} of the batch holds the token id {wrong}, but the model's {setting} is {size}: "
-        "the tokenizer does not belong to this model"
+        "use the tokenizer that belongs to the model"
     ),
     "position_ids": (
         "row {row} of the batch reaches position {wrong}, but the model's {setting} is {size}: "

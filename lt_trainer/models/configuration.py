@@ -90,7 +90,10 @@ class PretrainedConfig:
         self._settle_labels(values.get("id2label"), values.get("label2id"), num_labels, replace_labels)
         problems = self.problems()
         if problems:
-            raise ValueError(f"{type(self).__name__} cannot describe a model: " + "; ".join(problems))
+            told = "; ".join(problems)
+            raise ValueError(
+                f"{type(self).__name__} cannot describe a model: {told}. Correct config.json or the arguments"
+            )
 
     def _settle_labels(
         self,
@@ -108,7 +111,7 @@ class PretrainedConfig:
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"id2label={id2label!r:.80}, label2id={label2id!r:.80}: expected a mapping of class numbers to names, "
-                "and its inverse"
+                "and its inverse: id2label={0: 'no', 1: 'yes'}"
             ) from error
         self.label2id = self.label2id or _inverse(self.id2label)
         if num_labels is None or num_labels == len(self.id2label):
@@ -124,7 +127,9 @@ class PretrainedConfig:
         """A setting by its common name; called where no attribute of that name is found."""
         if name in type(self).aliases:
             return getattr(self, type(self).aliases[name])
-        raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
+        near = difflib.get_close_matches(name, _settings(type(self)), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"{type(self).__name__} has no setting {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(type(self).aliases.get(name, name), value)
@@ -142,6 +147,7 @@ class PretrainedConfig:
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
+        """Names the classes anew where their number changes."""
         if number != len(self.id2label):
             self.id2label, self.label2id = _plain_labels(number)
 
@@ -223,7 +229,10 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {  # annotation -> wha
 
 def _plain_labels(number: int) -> tuple[dict[int, str], dict[str, int]]:
     if not _is_whole(number) or not 1 <= number <= _MOST_LABELS:
-        raise ValueError(f"num_labels: expected a whole number of 1 to {_MOST_LABELS}, received {number!r}")
+        raise ValueError(
+            f"num_labels: expected a whole number of 1 to {_MOST_LABELS}, received {number!r}: "
+            "give the number of classes"
+        )
     names = {i: f"LABEL_{i}" for i in range(number)}
     return names, _inverse(names)
 

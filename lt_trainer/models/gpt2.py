@@ -18,6 +18,7 @@ from torch import nn
 from lt_trainer import losses
 from lt_trainer.models.attention import AttentionPlan, attend, plan_attention
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.causal import Continues
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.heads import CausalLM, HiddenStates, QuestionAnswering, SequenceClassification, TokenHead
 from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, add_dropped
@@ -25,6 +26,8 @@ from lt_trainer.packed import PackedBatch, Read, select_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lt_trainer.models.cache import Cache, LayerCache
 
 
 class GPT2Config(PretrainedConfig):
@@ -90,8 +93,10 @@ class GPT2Attention(nn.Module):
         if config.scale_attn_by_inverse_layer_idx:
             self.scale /= layer + 1
 
-    def forward(self, asking_RD: Tensor, x_ND: Tensor, plan: AttentionPlan) -> Tensor:
-        """[R, D]: what the asking tokens learn from the tokens of their rows up to themselves."""
+    def forward(
+        self, asking_RD: Tensor, x_ND: Tensor, plan: AttentionPlan | None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """[R, D]: what the asking tokens learn from the tokens of their rows up to themselves, and from those kept."""
         width = self.config.n_embd
         if asking_RD is x_ND:
             q_RD, k_ND, v_ND = self.c_attn(x_ND).split(width, dim=1)
@@ -99,11 +104,12 @@ class GPT2Attention(nn.Module):
             q_RD = self.c_attn(asking_RD, slice(width))
             k_ND, v_ND = self.c_attn(x_ND, slice(width, None)).split(width, dim=1)
         q_RHK, k_NHK, v_NHK = (x.unflatten(1, (self.config.n_head, -1)) for x in (q_RD, k_ND, v_ND))
-        dropout = self.config.attn_pdrop if self.training else 0.0
-        implementation = self.config.attn_implementation
-        attended_RHK = attend(
-            q_RHK, k_NHK, v_NHK, plan, dropout=dropout, scale=self.scale, implementation=implementation
-        )
+        if cache is not None:
+            attended_RHK = cache.attend(q_RHK, k_NHK, v_NHK, plan, self.scale)
+        else:
+            assert plan is not None
+            dropout, path = self.config.attn_pdrop if self.training else 0.0, self.config.attn_implementation
+            attended_RHK = attend(q_RHK, k_NHK, v_NHK, plan, dropout=dropout, scale=self.scale, implementation=path)
         projected: Tensor = self.c_proj(attended_RHK.flatten(1))
         return projected
 
@@ -135,12 +141,18 @@ class GPT2Block(nn.Module):
         self.mlp = GPT2MLP(config)
         self.dropout_prob = config.resid_pdrop
 
-    def forward(self, x_ND: Tensor, plan: AttentionPlan, index_R: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_ND: Tensor,
+        plan: AttentionPlan | None,
+        index_R: Tensor | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
         """[N, D], or [R, D] where only the tokens at `index_R` ask."""
         normed_ND = asking_RD = self.ln_1(x_ND)
         if index_R is not None:
             x_ND, asking_RD = select_rows(x_ND, index_R), select_rows(normed_ND, index_R)
-        x_ND = add_dropped(self.attn(asking_RD, normed_ND, plan), x_ND, self.dropout_prob, self.training)
+        x_ND = add_dropped(self.attn(asking_RD, normed_ND, plan, cache), x_ND, self.dropout_prob, self.training)
         return add_dropped(self.mlp(self.ln_2(x_ND)), x_ND, self.dropout_prob, self.training)
 
 
@@ -206,8 +218,16 @@ class GPT2Model(GPT2PreTrainedModel, HiddenStates):
         normed: Tensor = self.ln_f(x_ND)
         return normed
 
+    def extend(self, ids_N: Tensor, positions_N: Tensor, cache: Cache, plan: AttentionPlan | None = None) -> Tensor:
+        """States [N, D] of the prompt's tokens, or without a plan of one more token a row; keeps keys and values."""
+        x_ND = self.wte(ids_N) + self.wpe(positions_N)
+        for block, layer in zip(self.h, cache.layers, strict=True):
+            x_ND = block(x_ND, plan, cache=layer)
+        normed: Tensor = self.ln_f(x_ND)
+        return normed
 
-class GPT2LMHeadModel(GPT2PreTrainedModel, CausalLM):
+
+class GPT2LMHeadModel(GPT2PreTrainedModel, CausalLM, Continues):
     """GPT-2 that predicts the next token."""
 
     tied_weights: ClassVar[dict[str, str]] = {"lm_head.weight": "transformer.wte.weight"}

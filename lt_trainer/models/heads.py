@@ -115,8 +115,8 @@ class SequenceClassification(Head):
         Args:
             input_ids: [B, T]; with the next three the padded form of the input.
             attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T].
-            position_ids: [B, T].
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
             labels: [B] int64 classes (-100 = no target), [B, C] for several labels a row, [B] or [B, C] floats for
                 regression; `config.problem_type` is set from the first labels where it is None.
             num_items_in_batch: targets of the whole optimizer step; None = of this batch.
@@ -228,8 +228,8 @@ class TokenHead(Head):
         Args:
             input_ids: [B, T]; with the next three the padded form of the input.
             attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T].
-            position_ids: [B, T].
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
             labels: [B, T] int64, -100 = no target; with `packed` those of `packed.read`, [R].
             num_items_in_batch: targets of the whole optimizer step; None = of this batch.
             packed: the packed form of the input, in place of the padded one.
@@ -322,8 +322,8 @@ class QuestionAnswering(Head):
         Args:
             input_ids: [B, T]; with the next three the padded form of the input.
             attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T].
-            position_ids: [B, T].
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
             start_positions: [B] columns in 0..T-1; others are no target.
             end_positions: likewise.
             num_items_in_batch: rows with a target of the whole optimizer step; None = of this batch.

@@ -48,7 +48,13 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout, with cheaper random numbers on the CPU."""
+    """Dropout, with cheaper random numbers on the CPU.
+
+    Args:
+        x: of any shape and floating type, which the result has too.
+        p: share of the elements that become 0, 0 to 1; the others grow by 1 / (1 - p).
+        training: False returns `x` itself.
+    """
     if not training or p == 0.0:
         return x
     return x * keep_mask(x, p) if x.device.type == "cpu" else F.dropout(x, p)

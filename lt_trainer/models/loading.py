@@ -48,7 +48,7 @@ class LoadReport:
         if not self.sources and not self.mismatched:
             raise ValueError(
                 f"No weight in {folder} fits this model: it wants {some(self.missing)} and the folder holds "
-                f"{some(self.unexpected)}. Is model_type in config.json that of the weights?"
+                f"{some(self.unexpected)}. Take the config.json that belongs to the weights."
             )
         if layers := _missing_layers(self.missing, self.sources):
             raise ValueError(

@@ -46,7 +46,8 @@ class ModelOutput(dict[str, Any]):
             return self[name]
         if name in _OPTIONAL:
             return None
-        raise AttributeError(f"this output has {list(self)}, and no {name!r}")
+        hint = ": pass labels to the model" if name == "loss" else ""
+        raise AttributeError(f"this output has {list(self)}, and no {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value

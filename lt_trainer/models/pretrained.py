@@ -45,7 +45,10 @@ def load_model(
     index = WeightIndex(folder)
     layers = getattr(config, "num_hidden_layers", 0)
     if layers > len(index):  # before a million layers are laid out to be compared
-        raise ValueError(f"config.json in {folder} asks for {layers} layers, but its weights are {len(index)} tensors")
+        raise ValueError(
+            f"config.json in {folder} asks for {layers} layers, but its weights are {len(index)} tensors: correct "
+            "num_hidden_layers, or take the weights that belong to it"
+        )
     model = on_meta(cls, config)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     ties = [list(pair) for pair in model.ties().items()]
@@ -122,7 +125,9 @@ def dtype_named(dtype: torch.dtype | str | None) -> torch.dtype:
     """A floating type, by itself or by name; None is float32."""
     named = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype or torch.float32
     if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise ValueError(f"dtype: expected 'auto', 'float32', 'bfloat16' or 'float16', received {dtype!r}")
+        raise ValueError(
+            f"dtype: expected 'auto', 'float32', 'bfloat16' or 'float16', received {dtype!r}: leave it out to train"
+        )
     return named
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from lt_trainer import losses
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.cache import Cache
 from lt_trainer.models.checks import check_ids, check_labels
+from lt_trainer.models.generate import Generates
 from lt_trainer.models.heads import Head, Output, as_asked
 from lt_trainer.models.outputs import ModelOutput
 from lt_trainer.packed import PackedBatch, Read, pack, select_rows, take, unpack
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from lt_trainer.models.generation_config import GenerationConfig
 
 
 class EncoderDecoder(PreTrainedModel):
@@ -58,8 +62,9 @@ class EncoderDecoder(PreTrainedModel):
         packs = super().pack_inputs(batch)
         ids, mask, labels = (packs.pop(x, None) for x in ("decoder_input_ids", "decoder_attention_mask", "labels"))
         if ids is None and labels is None:
+            given = sorted(name for name, value in batch.items() if value is not None)
             raise ValueError(
-                f"expected labels or decoder_input_ids beside the source, received {sorted(batch)}: give the rows a "
+                f"expected labels or decoder_input_ids beside the source, received {given}: give the rows a "
                 "'labels' column, or call generate"
             )
         if labels is not None:
@@ -264,3 +269,38 @@ def last_end(packed: PackedBatch, ends: int | list[int] | None) -> Read:
             "tokenize with the model's own tokenizer, which adds it"
         )
     return Read(last_B, (1,) * len(packed.lengths))
+
+
+class Writes(Generates, EncoderDecoder):
+    """Writes the target of a source: `encoder`, and a `decoder` that reads on (see `T5Stack`)."""
+
+    def prompt_of(
+        self, input_ids: Tensor, attention_mask: Tensor | None, config: GenerationConfig
+    ) -> tuple[Tensor, Tensor]:
+        """The start token of each row."""
+        start = config.decoder_start_token_id
+        start = getattr(self.config, "decoder_start_token_id", None) if start is None else start
+        if start is None:
+            raise ValueError("decoder_start_token_id=None: expected a token id, the target begins with it")
+        return input_ids.new_full((len(input_ids), 1), start), input_ids.new_zeros(len(input_ids))
+
+    def read(
+        self, input_ids: Tensor, attention_mask: Tensor | None, prompt_BT: Tensor, room: int
+    ) -> tuple[Tensor, Cache]:
+        """Reads the source and the start tokens: scores of the first new token [B, V], and the cache."""
+        packs = self.pack_inputs(
+            {"input_ids": input_ids, "attention_mask": attention_mask, "decoder_input_ids": prompt_BT}
+        )
+        packed, decoder = packs["packed"], packs["packed_decoder"]
+        layers = getattr(self.config, "num_decoder_layers", None) or self.config.num_hidden_layers
+        cache = Cache(decoder.lengths, layers, room, packed.index_N.device, packed.lengths)
+        states_BD = self.get_submodule("decoder")(decoder, self.get_submodule("encoder")(packed), packed.lengths, cache)
+        return self.scores(states_BD), cache
+
+    def step(self, ids_b: Tensor, cache: Cache) -> Tensor:
+        """Scores of the token after these, [b, V]."""
+        return self.scores(cast("Any", self.get_submodule("decoder")).extend(ids_b, cache))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Hidden states [..., D] to scores [..., V]."""
+        raise NotImplementedError

@@ -10,7 +10,7 @@ Source: https://arxiv.org/abs/1910.10683; v1.1: https://arxiv.org/abs/2002.05202
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from torch import nn
 
@@ -27,13 +27,18 @@ from lt_trainer.models.heads import (
 )
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, RMSNorm, add_dropped
 from lt_trainer.models.relative import RelativeBias
-from lt_trainer.models.seq2seq import EncoderDecoder, EncoderDecoderStates, ReadsItself, Seq2SeqLM, last_end
+from lt_trainer.models.seq2seq import EncoderDecoder, EncoderDecoderStates, ReadsItself, Seq2SeqLM, Writes, last_end
 from lt_trainer.packed import PackedBatch, Read, select_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from lt_trainer.models.cache import Cache, LayerCache
+
+    Cross: TypeAlias = tuple[Tensor | None, AttentionPlan | None] | None
+    Caches: TypeAlias = tuple[LayerCache | None, LayerCache | None]
 
 
 class T5Config(PretrainedConfig):
@@ -123,16 +128,20 @@ class T5Attention(nn.Module):
                 config.relative_attention_num_buckets, config.num_heads, config.relative_attention_max_distance
             )
 
-    def forward(self, x_ND: Tensor, asked_SD: Tensor, plan: AttentionPlan) -> Tensor:
-        """[N, D]: what the tokens learn from those that they ask."""
+    def forward(self, x_ND: Tensor, asked_SD: Tensor, plan: AttentionPlan | None, cache: LayerCache | None) -> Tensor:
+        """[N, D]: what the tokens learn from those that they ask, and from those that are kept."""
         heads = (self.config.num_heads, -1)
         q_NHK = self.q(x_ND).unflatten(1, heads)
+        if cache is not None and cache.is_source and cache.keys is not None:
+            return cast("Tensor", self.o(cache.ask(q_NHK, 1.0).flatten(1)))
         k_SHK, v_SHK = self.k(asked_SD).unflatten(1, heads), self.v(asked_SD).unflatten(1, heads)
-        dropout = self.config.dropout_rate if self.training else 0.0
-        implementation = self.config.attn_implementation
-        attended_NHK = attend(q_NHK, k_SHK, v_SHK, plan, dropout=dropout, scale=1.0, implementation=implementation)
-        projected: Tensor = self.o(attended_NHK.flatten(1))
-        return projected
+        if cache is not None:
+            attended_NHK = cache.attend(q_NHK, k_SHK, v_SHK, plan, 1.0)
+        else:
+            assert plan is not None
+            dropout, path = self.config.dropout_rate if self.training else 0.0, self.config.attn_implementation
+            attended_NHK = attend(q_NHK, k_SHK, v_SHK, plan, dropout=dropout, scale=1.0, implementation=path)
+        return cast("Tensor", self.o(attended_NHK.flatten(1)))
 
 
 class T5Dense(nn.Module):
@@ -153,8 +162,7 @@ class T5Dense(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, D]."""
         inner = self.activation(self.wi_0(x_ND)) * self.wi_1(x_ND) if self.gated else self.activation(self.wi(x_ND))
-        output: Tensor = self.wo(self.dropout(inner))
-        return output
+        return cast("Tensor", self.wo(self.dropout(inner)))
 
 
 class T5Sublayer(nn.Module):
@@ -167,10 +175,11 @@ class T5Sublayer(nn.Module):
         self.layer_norm = RMSNorm(config.d_model, config.layer_norm_epsilon)
         self.dropout_rate = config.dropout_rate
 
-    def forward(self, x_ND: Tensor, plan: AttentionPlan | None = None, memory_SD: Tensor | None = None) -> Tensor:
-        """[N, D]; with a plan the tokens ask each other, or the encoder's states where those are given."""
+    def forward(self, x_ND: Tensor, *asked: Any) -> Tensor:
+        """[N, D]; an attention also gets the states that are asked (None = its own), the plan and the cache."""
         normed_ND, part = self.layer_norm(x_ND), self.get_submodule(self.name)
-        asked = () if plan is None else (normed_ND if memory_SD is None else memory_SD, plan)
+        if asked and asked[0] is None:
+            asked = (normed_ND, *asked[1:])
         return add_dropped(part(normed_ND, *asked), x_ND, self.dropout_rate, self.training)
 
 
@@ -185,15 +194,12 @@ class T5Block(nn.Module):
         layers = [T5Sublayer(config, name, part) for name, part in parts.items()]
         self.layer = nn.ModuleList([*layers, T5Sublayer(config, "DenseReluDense", T5Dense(config))])
 
-    def forward(
-        self, x_ND: Tensor, plan: AttentionPlan, cross_plan: AttentionPlan | None, memory_SD: Tensor | None
-    ) -> Tensor:
-        """[N, D]."""
-        x_ND = self.layer[0](x_ND, plan)
-        if memory_SD is not None:
-            x_ND = self.layer[1](x_ND, cross_plan, memory_SD)
-        output: Tensor = self.layer[-1](x_ND)
-        return output
+    def forward(self, x_ND: Tensor, plan: AttentionPlan | None, cross: Cross, caches: Caches) -> Tensor:
+        """[N, D]; `cross` holds the encoder's states and the plan for asking them."""
+        x_ND = self.layer[0](x_ND, None, plan, caches[0])
+        if cross is not None:
+            x_ND = self.layer[1](x_ND, *cross, caches[1])
+        return cast("Tensor", self.layer[-1](x_ND))
 
 
 class T5Stack(nn.Module):
@@ -210,31 +216,45 @@ class T5Stack(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
 
     def forward(
-        self, packed: PackedBatch, memory_SD: Tensor | None = None, memory_lengths: tuple[int, ...] = ()
+        self,
+        packed: PackedBatch,
+        memory_SD: Tensor | None = None,
+        memory_lengths: tuple[int, ...] = (),
+        cache: Cache | None = None,
     ) -> Tensor:
-        """Runs the blocks.
+        """[N, D]: runs the blocks.
 
         Args:
             packed: the tokens.
             memory_SD: the encoder's states, which a decoder asks.
             memory_lengths: how many of them belong to each row.
-
-        Returns:
-            [N, D].
+            cache: keeps what later tokens ask.
         """
-        x_ND = self.dropout(self.embed_tokens(packed.input_ids_N))
-        heads, lengths, device = self.config.num_heads, packed.lengths, x_ND.device
+        heads, lengths, device = self.config.num_heads, packed.lengths, packed.index_N.device
         plan = plan_attention(lengths, heads, device=device, causal=self.is_decoder)
-        relative = self.get_submodule("block.0.layer.0.SelfAttention.relative_attention_bias")
-        assert isinstance(relative, RelativeBias)
-        plan = plan.with_bias(relative.table(max(lengths), both_ways=not self.is_decoder))
-        cross_plan = None
-        if memory_SD is not None:
-            cross_plan = plan_attention(lengths, heads, device=device, key_lengths=memory_lengths)
-        for block in self.block:
-            x_ND = block(x_ND, plan, cross_plan, memory_SD)
-        output: Tensor = self.dropout(self.final_layer_norm(x_ND))
-        return output
+        plan = plan.with_bias(self.relative.table(max(lengths), both_ways=not self.is_decoder))
+        if memory_SD is None:
+            return self._run(packed.input_ids_N, plan, None, cache)
+        cross_plan = plan_attention(lengths, heads, device=device, key_lengths=memory_lengths)
+        return self._run(packed.input_ids_N, plan, (memory_SD, cross_plan), cache)
+
+    def extend(self, ids_b: Tensor, cache: Cache) -> Tensor:
+        """States [b, D] of one more token a row, which asks what is kept."""
+        cache.next_positions()
+        cache.slots.bias = self.relative.table(cache.slots.filled, both_ways=False)[:, -1:]
+        return self._run(ids_b, None, (None, None), cache)
+
+    def _run(self, ids_N: Tensor, plan: AttentionPlan | None, cross: Cross, cache: Cache | None) -> Tensor:
+        x_ND = self.dropout(self.embed_tokens(ids_N))
+        pairs = [(None, None)] * len(self.block) if cache is None else cache.pairs()
+        for block, caches in zip(self.block, pairs, strict=True):
+            x_ND = block(x_ND, plan, cross, caches)
+        return cast("Tensor", self.dropout(self.final_layer_norm(x_ND)))
+
+    @property
+    def relative(self) -> RelativeBias:
+        """The first block's bias, which all of them add."""
+        return cast("RelativeBias", self.get_submodule("block.0.layer.0.SelfAttention.relative_attention_bias"))
 
 
 class T5PreTrainedModel(PreTrainedModel):
@@ -247,7 +267,7 @@ class T5PreTrainedModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embeddings of all stacks."""
-        return self.base_model.get_submodule("shared")  # type: ignore[return-value]
+        return cast("nn.Embedding", self.base_model.get_submodule("shared"))
 
     def init_module(self, module: nn.Module) -> None:
         """Normal weights, each kind with its spread; norms of one."""
@@ -309,7 +329,7 @@ class T5EncoderModel(T5PreTrainedModel, HiddenStates):
         return states_ND if read is None else select_rows(states_ND, read.index_R)
 
 
-class T5ForConditionalGeneration(_T5EncoderDecoder, Seq2SeqLM):
+class T5ForConditionalGeneration(_T5EncoderDecoder, Seq2SeqLM, Writes):
     """T5 that writes text."""
 
     tied_weights: ClassVar[dict[str, str]] = {**_T5EncoderDecoder.tied_weights, "lm_head.weight": "shared.weight"}
@@ -321,8 +341,7 @@ class T5ForConditionalGeneration(_T5EncoderDecoder, Seq2SeqLM):
 
     def scores(self, x: Tensor) -> Tensor:
         """[N, V]."""
-        scores: Tensor = self.lm_head(self._scaled(x))
-        return scores
+        return cast("Tensor", self.lm_head(self._scaled(x)))
 
     def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
         """The loss at the targets, a chunk of logits at a time."""
@@ -351,8 +370,7 @@ class T5ForSequenceClassification(T5PreTrainedModel, SequenceClassification):
 
     def scores(self, x: Tensor) -> Tensor:
         """[B, C]."""
-        scores: Tensor = self.classification_head(x)
-        return scores
+        return cast("Tensor", self.classification_head(x))
 
 
 class T5ForTokenClassification(T5PreTrainedModel, TokenHead):
@@ -370,8 +388,7 @@ class T5ForTokenClassification(T5PreTrainedModel, TokenHead):
 
     def scores(self, x: Tensor) -> Tensor:
         """[R, C]."""
-        scores: Tensor = self.classifier(self.dropout(x))
-        return scores
+        return cast("Tensor", self.classifier(self.dropout(x)))
 
 
 class T5ForQuestionAnswering(_T5EncoderDecoder, ReadsItself, QuestionAnswering):
@@ -386,8 +403,7 @@ class T5ForQuestionAnswering(_T5EncoderDecoder, ReadsItself, QuestionAnswering):
 
     def scores(self, x: Tensor) -> Tensor:
         """[N, 2]."""
-        scores: Tensor = self.qa_outputs(x)
-        return scores
+        return cast("Tensor", self.qa_outputs(x))
 
 
 MODELS = {

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lt_trainer.files import existing_file, read_json, read_torch
 from lt_trainer.files.headers import Stored, read_header
+from lt_trainer.files.read import AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,6 +29,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """What may hold the weights, in the order of preference of `transformers`, safetensors first."""
+
+_TOGETHER = "Fetch the index and all its files again, of one version."
 
 SHOWN = 5
 """How many names a message lists."""
@@ -42,10 +45,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     folder = _existing_folder(folder)
     if not os.path.lexists(folder / "config.json"):
-        raise FileNotFoundError(f"{folder} has no config.json, so it is no model folder. It holds: {_listing(folder)}.")
+        raise FileNotFoundError(
+            f"{folder} has no config.json: expected a folder that save_pretrained wrote. It holds: {_listing(folder)}. "
+            "Name the folder of a model."
+        )
     config = read_json(folder / "config.json", max_bytes=CONFIG_BYTES)
     if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'}: expected a JSON object, found {type(config).__name__}.")
+        raise ValueError(f"{folder / 'config.json'}: expected a JSON object, found {config!r:.80}. {AGAIN}")
     return config
 
 
@@ -71,7 +77,8 @@ class WeightIndex(Mapping[str, Tensor]):
             if os.path.lexists(self.folder / name):
                 return _shards(self.folder / name) if name.endswith(".index.json") else {name: []}
         raise FileNotFoundError(
-            f"{self.folder} has no weights: expected {' or '.join(WEIGHT_FILES)}. It holds: {_listing(self.folder)}."
+            f"{self.folder} has no weights: expected {' or '.join(WEIGHT_FILES)}. It holds: {_listing(self.folder)}. "
+            "Save the model with save_pretrained, or name another folder."
         )
 
     def _add_file(self, file: str, names: list[str]) -> None:
@@ -86,10 +93,10 @@ class WeightIndex(Mapping[str, Tensor]):
             }
         for name in names:
             if name not in found:
-                raise ValueError(f"{path} does not hold {name!r}, which the index expects there.")
+                raise ValueError(f"{path} does not hold {name!r}, which the index expects there. {_TOGETHER}")
         for name in found:
             if name in self.stored:
-                raise ValueError(f"{path} holds {name!r}, which {self.stored[name].file.name} holds too.")
+                raise ValueError(f"{path} holds {name!r}, which {self.stored[name].file.name} holds too. {_TOGETHER}")
         self.stored.update(found)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -123,7 +130,10 @@ class WeightIndex(Mapping[str, Tensor]):
 def _existing_folder(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} is not a folder: expected one with config.json and model.safetensors.")
+        raise FileNotFoundError(
+            f"{path} is not a folder: expected one with config.json and model.safetensors. Correct the path, or save a "
+            "model there."
+        )
     return path
 
 
@@ -136,7 +146,10 @@ def _shards(path: Path) -> dict[str, list[str]]:
         or not all(isinstance(file, str) for file in weight_map.values())
         or not weight_map
     ):
-        raise ValueError(f"{path}: expected an object with a 'weight_map' of tensor names to file names.")
+        raise ValueError(
+            f"{path}: expected an object with a 'weight_map' of tensor names to file names, "
+            f"found {index!r:.80}. {AGAIN}"
+        )
     files = defaultdict(list)
     for name, file in weight_map.items():
         files[file].append(name)
@@ -146,7 +159,11 @@ def _shards(path: Path) -> dict[str, list[str]]:
 def _read_bin(path: Path) -> dict[str, Tensor]:
     tensors = read_torch(path, mmap=True)
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path}: expected a dictionary of tensors. Save the weights as model.safetensors.")
+        kinds = {type(item).__name__ for item in (tensors.values() if isinstance(tensors, dict) else [tensors])}
+        raise ValueError(
+            f"{path}: expected a dictionary of tensors, found {', '.join(sorted(kinds))}. Save the weights as "
+            "model.safetensors."
+        )
     return tensors
 
 

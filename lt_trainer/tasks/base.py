@@ -13,9 +13,13 @@ from lt_trainer.module import StepModule
 from lt_trainer.optim import create_optimizer, create_scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from torchmetrics import Metric
 
     from lt_trainer.data.windows import Window
+    from lt_trainer.datamodule import TaskData
+    from lt_trainer.state import EvalPrediction
 
 
 class Task(StepModule):
@@ -32,6 +36,9 @@ class Task(StepModule):
         weight_decay: of all weights but biases and norms.
         max_grad_norm: clips the norm of all gradients; 0: off. (Lightning's `gradient_clip_val` stays unset.)
     """
+
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None
+    """The task's metrics for the facade, a static method; None: the loss alone."""
 
     def __init__(
         self,
@@ -51,6 +58,17 @@ class Task(StepModule):
     def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
         """Adds a batch of the model's predictions to a metric: the task says what of them it counts."""
         raise NotImplementedError(f"{type(self).__name__} has metrics and no score(): say how a batch enters them")
+
+    def prepare_data_module(self, data: TaskData) -> None:
+        """Tells the data what a trained model knows, before its rows are read to measure it; nothing by default."""
+
+    def records(self, predictions: Any) -> Iterable[dict[str, Any]]:
+        """What a person reads of each row's predictions, ready for JSON: what `lt-trainer predict` writes.
+
+        Args:
+            predictions: as `Trainer.predict` returns them: numpy, row after row; a tuple where there are several.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no records(): say what to write for a row's predictions")
 
     def configure_optimizers(self) -> Any:
         """AdamW with a schedule over the steps that Lightning's Trainer is going to make."""
@@ -105,8 +123,9 @@ class Task(StepModule):
     def _log_evaluation(self, prefix: str) -> None:
         assert self.driver is not None
         loss = self.evaluation.loss(self.driver)
-        if loss is not None:
-            self.log(f"{prefix}_loss", loss, prog_bar=True)
+        if loss is None:  # no process had labels, so no metric has anything to compute
+            return
+        self.log(f"{prefix}_loss", loss, prog_bar=True)
         for name, metric in self.metrics.items():
             self.log(f"{prefix}_{name}", metric.compute(), prog_bar=True)  # type: ignore[operator]
             metric.reset()  # type: ignore[operator]

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class TaskEntry(NamedTuple):
-    """Where a task lives: a module, its LightningModule and its data module."""
+    """Where a task lives, and how its two classes fit together.
+
+    Attributes:
+        module: holds both classes.
+        task_class: the LightningModule.
+        data_class: the data module.
+        linked: arguments of the task that a model to train gets from its data: name -> attribute of the data module.
+    """
 
     module: str
     task_class: str
     data_class: str
+    linked: Mapping[str, str] = MappingProxyType({})
 
 
 TASKS = {
     "text-classification": TaskEntry(
-        "lt_trainer.tasks.text_classification", "TextClassification", "TextClassificationData"
+        "lt_trainer.tasks.text_classification",
+        "TextClassification",
+        "TextClassificationData",
+        linked={"num_labels": "num_labels", "label_names": "label_names"},
     ),
 }
 
@@ -27,5 +43,7 @@ def find_task(name: str) -> TaskEntry:
         ValueError: there is no such task; lists those there are.
     """
     if name not in TASKS:
-        raise ValueError(f"task {name!r}: expected one of {', '.join(TASKS)}")
+        near = get_close_matches(name, TASKS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "for another task, derive from lt_trainer.tasks.base.Task"
+        raise ValueError(f"task {name!r}: expected one of {', '.join(TASKS)}; {hint}")
     return TASKS[name]

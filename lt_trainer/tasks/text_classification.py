@@ -16,7 +16,7 @@ from lt_trainer.tasks.base import Task
 from lt_trainer.tokenization import AutoTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import torch
     from datasets import Dataset
@@ -69,13 +69,30 @@ class TextClassification(Task):
         metric.update(predictions, labels.to(predictions.device))
 
     def predict_step(self, window: Window, batch_idx: int) -> list[dict[str, Any]]:
-        """For each row, `label` in words and `score`, its probability."""
-        names = self.config.id2label
-        found = []
-        for batch in window.batches:
-            score_B, class_B = self.model(**batch).logits.softmax(-1).max(-1)
-            found += [{"label": names[c], "score": s} for c, s in zip(class_B.tolist(), score_B.tolist(), strict=True)]
-        return found
+        """The `records` of a batch."""
+        logits = [self.model(**batch).logits.float().cpu().numpy() for batch in window.batches]
+        return [record for logits_BC in logits for record in self.records(logits_BC)]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the model's classes in the order of their numbers."""
+        return [self.config.id2label[number] for number in range(self.config.num_labels)]
+
+    def prepare_data_module(self, data: TaskData) -> None:
+        """A trained model says which class has which number; rows to measure may hold only some, or none."""
+        cast("Any", data).label_names = self.label_names  # a class of the caller's may take it too
+
+    def records(self, predictions: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
+        """`label` in words and `score`, its probability, of each row.
+
+        Args:
+            predictions: logits [B, C].
+        """
+        names = self.label_names
+        shifted_BC = predictions - predictions.max(-1, keepdims=True)
+        probability_BC = np.exp(shifted_BC) / np.exp(shifted_BC).sum(-1, keepdims=True)
+        for row_C in probability_BC:
+            yield {"label": names[int(row_C.argmax())], "score": float(row_C.max())}
 
     @staticmethod
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

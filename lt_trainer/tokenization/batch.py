@@ -67,7 +67,10 @@ class BatchEncoding(UserDict[Any, Any]):
             return self._encodings[item]
         if isinstance(item, slice):
             return {key: value[item] for key, value in self.data.items()}
-        raise KeyError(f"{item!r}: expected a column name ({', '.join(self.data)}); rows need a tokenizer's output")
+        raise KeyError(
+            f"{item!r}: expected a column name ({', '.join(self.data)}); rows by number are there only where a "
+            "tokenizer made the batch: take batch[column][row]"
+        )
 
     def __getattr__(self, name: str) -> Any:
         # copy and pickle ask before __init__ has run: `data` itself must not come back here
@@ -185,7 +188,10 @@ class BatchEncoding(UserDict[Any, Any]):
         import torch
 
         if not isinstance(device, str | int | torch.device):
-            raise TypeError(f"device={device!r}: expected a device (a batch is not cast: its ids must stay integers)")
+            raise TypeError(
+                f"device={device!r}: expected a device, such as 'cuda' (a batch is not cast: "
+                "its ids must stay integers); cast the model instead"
+            )
         for name, value in self.data.items():
             if isinstance(value, torch.Tensor):
                 self.data[name] = value.to(device, non_blocking=non_blocking)
@@ -195,7 +201,10 @@ class BatchEncoding(UserDict[Any, Any]):
 
     def _row(self, index: int) -> Encoding:
         if not self._encodings:
-            raise ValueError("this batch was not made by a tokenizer's call (or has no rows): its words are not known")
+            raise ValueError(
+                "this batch was not made by a tokenizer's call (or has no rows): its words are not known: "
+                "ask the batch that tokenizer(text) returned"
+            )
         return self._encodings[index]
 
     def _row_and_index(self, first: int, second: int | None) -> tuple[Encoding, int]:

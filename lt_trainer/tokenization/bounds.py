@@ -52,7 +52,10 @@ def check_bounds(path: Path, backend: Tokenizer) -> None:
             raise ValueError(f"{path}: the {name} {problem}. Take the file from a source that you trust, or mend it.")
     longest = getattr(backend.model, "max_input_chars_per_word", 0)
     if longest > MAX_WORD:
-        raise ValueError(f"{path}: max_input_chars_per_word={longest}: expected at most {MAX_WORD}.")
+        raise ValueError(
+            f"{path}: max_input_chars_per_word={longest}: expected at most {MAX_WORD}. Lower it in the file; "
+            "BERT's is 100."
+        )
 
 
 def problem_of_part(part: dict[str, Any]) -> str | None:

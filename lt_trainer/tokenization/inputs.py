@@ -29,16 +29,22 @@ def make_rows(text: Any, text_pair: Any, is_split_into_words: bool, name: str = 
     is_batch = _is_batch(text, is_split_into_words)
     if not is_batch:
         if not is_split_into_words and not isinstance(text, str):
-            raise ValueError(f"{name}={shown(text)}: expected a str, or a list of str")
+            raise ValueError(f"{name}={shown(text)}: expected a str, or a list of str: leave out what is no text")
         # an empty second text is no second text, as in `transformers`
         return Rows([(text, text_pair) if text_pair else text], False)
     if text_pair is None:
         return Rows(text, True)
     pair = _as_batch(text_pair, f"{name}_pair")
     if isinstance(pair, str) or not isinstance(pair, list):
-        raise ValueError(f"{name}_pair={shown(pair)}: expected a list of {len(text)} rows, one for each of `{name}`")
+        raise ValueError(
+            f"{name}_pair={shown(pair)}: expected a list of {len(text)} rows, one for each of `{name}`: "
+            f"repeat it, [pair] * {len(text)}"
+        )
     if len(pair) != len(text):
-        raise ValueError(f"`{name}` has {len(text)} rows and `{name}_pair` has {len(pair)}: they must have as many")
+        raise ValueError(
+            f"`{name}` has {len(text)} rows and `{name}_pair` has {len(pair)}: expected as many: "
+            "give each row a second text, '' where there is none"
+        )
     return Rows(list(zip(text, pair, strict=True)), True)
 
 
@@ -46,7 +52,9 @@ def _as_batch(text: Any, name: str) -> Any:
     if isinstance(text, str | list):
         return text
     if isinstance(text, Mapping | bytes) or not (hasattr(text, "__len__") and hasattr(text, "__getitem__")):
-        raise ValueError(f"{name}={shown(text)} is not text: expected a str, or a list of str")
+        raise ValueError(
+            f"{name}={shown(text)} is not text: expected a str, or a list of str: take the column of texts"
+        )
     return list(text)  # tuples, arrays, series, columns of a data set
 
 
@@ -75,7 +83,7 @@ def _problem(part: Any, is_split_into_words: bool) -> str | None:
             return f" is not a list of words: {shown(part)}; leave is_split_into_words out for whole texts"
         for place, word in enumerate(part):
             if not isinstance(word, str):
-                return f", word {place} is not text: {shown(word)}"
+                return f", word {place} is not text: {shown(word)}; expected a str (remove such words, or write '')"
         texts = part
     elif isinstance(part, list | tuple) and len(part) != 2:
         return f" is a list: {shown(part)}; pass is_split_into_words=True for lists of words"
@@ -87,7 +95,7 @@ def _problem(part: Any, is_split_into_words: bool) -> str | None:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            return f" is not valid Unicode: {shown(text)} ({error.reason} at character {error.start})"
+            return f" is not valid Unicode: {shown(text)} ({error.reason} at character {error.start}); remove it"
     return None
 
 

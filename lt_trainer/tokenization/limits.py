@@ -85,7 +85,7 @@ def _choice(name: str, value: object, allowed: tuple[str, ...], short: dict[obje
     elif value in allowed:
         return str(value)
     near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else f"; {name}=True is the usual one"
     raise ValueError(f"{name}={value!r}: expected True, False or one of {', '.join(map(repr, allowed))}{hint}")
 
 
@@ -102,9 +102,14 @@ def _take_model_maximum(padding: str, truncation: str, maximum: int, verbose: bo
 
 def _check(limits: Limits, tokenizer: SpecialTokens, pad_to_multiple_of: int | None) -> None:
     if limits.max_length is not None and (isinstance(limits.max_length, bool) or limits.max_length < 1):
-        raise ValueError(f"max_length={limits.max_length!r}: expected a positive number of tokens")
+        raise ValueError(
+            f"max_length={limits.max_length!r}: expected a positive number of tokens: "
+            "leave it out for the model's maximum"
+        )
     if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
-        raise ValueError(f"pad_to_multiple_of={pad_to_multiple_of!r}: expected a positive number of tokens, or None")
+        raise ValueError(
+            f"pad_to_multiple_of={pad_to_multiple_of!r}: expected a positive number of tokens, or None: 8 is usual"
+        )
     if limits.pads and (tokenizer.pad_token is None or tokenizer.pad_token_id is None):
         raise ValueError(
             f"padding={limits.padding!r}, but the tokenizer has no pad token (pad_token is {tokenizer.pad_token!r}): "

@@ -70,7 +70,10 @@ def as_token(value: Any, name: str) -> str | AddedToken | None:
     if isinstance(value, dict) and isinstance(value.get("content"), str):
         flags = {key: bool(value[key]) for key in ("single_word", "lstrip", "rstrip", "normalized") if key in value}
         return AddedToken(value["content"], special=bool(value.get("special", True)), **flags)
-    raise ValueError(f"{name}={value!r}: expected a token as a string, or as an object with 'content'")
+    raise ValueError(
+        f"{name}={value!r:.80}: expected a token as a string, or as an object with 'content': "
+        f"write it in quotes, or leave {name} out"
+    )
 
 
 def special_tokens(options: Mapping[str, Any]) -> dict[str, str | AddedToken]:
@@ -91,24 +94,36 @@ def extra_special_tokens(options: Mapping[str, Any]) -> list[str | AddedToken]:
     if isinstance(value, dict):  # some files give them names
         value = list(value.values())
     if not isinstance(value, list | tuple):
-        raise ValueError(f"extra_special_tokens={value!r}: expected a list of tokens")
+        raise ValueError(
+            f"extra_special_tokens={value!r:.80}: expected a list of tokens: put it in brackets, ['<tag>']"
+        )
     tokens = [as_token(token, "extra_special_tokens") for token in value]
     return [token for token in tokens if token is not None]
 
 
 def maximum(options: Mapping[str, Any]) -> int:
-    """`model_max_length`, or NO_LIMIT."""
+    """`model_max_length` in tokens, or NO_LIMIT.
+
+    Raises:
+        ValueError: If it is no positive number.
+    """
     value = options.get("model_max_length", options.get("max_len"))
     if value is None:
         return NO_LIMIT
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 1:
-        raise ValueError(f"model_max_length={value!r}: expected a positive number of tokens")
+        raise ValueError(
+            f"model_max_length={value!r}: expected a positive number of tokens: leave it out for no maximum"
+        )
     return int(value)
 
 
 def side(options: Mapping[str, Any], name: str) -> str:
-    """`padding_side` or `truncation_side`."""
+    """`padding_side` or `truncation_side`: "right" or "left".
+
+    Raises:
+        ValueError: For anything else.
+    """
     value = options.get(name, "right")
     if value not in ("right", "left"):
-        raise ValueError(f"{name}={value!r}: expected 'right' or 'left'")
+        raise ValueError(f"{name}={value!r}: expected 'right' or 'left': leave it out for 'right'")
     return str(value)

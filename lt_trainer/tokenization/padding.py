@@ -79,7 +79,7 @@ class Padder(Encoder):
     def _side(self, padding_side: str | None) -> str:
         side = self.padding_side if padding_side is None else padding_side
         if side not in ("right", "left"):
-            raise ValueError(f"padding_side={side!r}: expected 'right' or 'left'")
+            raise ValueError(f"padding_side={side!r}: expected 'right' or 'left': leave it out for the tokenizer's own")
         return side
 
     def _pad_columns(
@@ -125,7 +125,10 @@ def pad_to_array(
     """
     for index, row in enumerate(rows):
         if len(row) != lengths[index]:
-            raise ValueError(f"row {index}: {name!r} has {len(row)} entries, but the row has {lengths[index]} tokens")
+            raise ValueError(
+                f"row {index}: {name!r} has {len(row)} entries, but the row has {lengths[index]} tokens: "
+                "expected as many; make the column again, or remove it"
+            )
     if isinstance(rows[0], list | tuple):
         flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
     else:
@@ -159,14 +162,21 @@ def _columns(inputs: Any, main: str) -> dict[str, Any]:
     if isinstance(inputs, Mapping):
         columns = dict(inputs)
     elif not isinstance(inputs, list | tuple) or (inputs and not isinstance(inputs[0], Mapping)):
-        raise ValueError(f"expected rows (a list of mappings) or a mapping of columns, received {shown(inputs)}")
+        raise ValueError(
+            f"expected rows (a list of mappings) or a mapping of columns, received {shown(inputs)}: "
+            "call the tokenizer on texts, and pad what it returns"
+        )
     elif not inputs:
-        raise ValueError("there are no rows to pad: received an empty list")
+        raise ValueError(
+            "there are no rows to pad: expected at least one, received an empty list: leave out empty batches"
+        )
     else:
         columns = _transpose(inputs)
     if main not in columns:
         have = ", ".join(map(str, columns)) or "none"
-        raise ValueError(f"rows have no {main!r} to pad by; their columns: {have}")
+        raise ValueError(
+            f"rows have no {main!r} to pad by; their columns: {have}: tokenize the rows first, or keep {main!r}"
+        )
     return columns
 
 
@@ -198,4 +208,7 @@ def _kind(rows: Any) -> str | None:
         return None
     if type(first).__module__.split(".")[0] == "torch":
         return "pt"
-    raise ValueError(f"input_ids hold {shown(first)}: expected integers in lists, arrays or tensors")
+    raise ValueError(
+        f"input_ids hold {shown(first)}: expected integers in lists, arrays or tensors: convert tokens with "
+        "tokenizer.convert_tokens_to_ids"
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from lt_trainer.files import existing_file, read_json
+from lt_trainer.files.read import AGAIN
 from lt_trainer.tokenization.bounds import check_bounds
 from lt_trainer.tokenization.families import Family, bert_normalizer
 from lt_trainer.tokenization.options import as_token
@@ -89,7 +90,7 @@ def _settings(root: Path, name: str) -> dict[str, Any]:
         return {}
     value = read_json(root / name)
     if not isinstance(value, dict):
-        raise ValueError(f"{root / name}: expected a JSON object, found {type(value).__name__}")
+        raise ValueError(f"{root / name}: expected a JSON object, found {value!r:.80}. {AGAIN}")
     return value
 
 
@@ -112,11 +113,17 @@ def added_tokens(config: Mapping[str, Any]) -> dict[int, AddedToken]:
     found: dict[int, AddedToken] = {}
     entries = config.get("added_tokens_decoder") or {}
     if not isinstance(entries, dict):
-        raise ValueError(f"added_tokens_decoder={entries!r}: expected an object of ids to tokens")
+        raise ValueError(
+            f"added_tokens_decoder={entries!r:.80}: expected an object of ids to tokens: "
+            "correct tokenizer_config.json, or remove the entry"
+        )
     for index, value in entries.items():
         token = as_token(value, f"added_tokens_decoder[{index!r}]")
         if not str(index).isdigit() or token is None:
-            raise ValueError(f"added_tokens_decoder[{index!r}]={value!r}: expected an id with a token")
+            raise ValueError(
+                f'added_tokens_decoder[{index!r}]={value!r:.80}: expected an id with a token, "7": {{"content": ...}}: '
+                "correct tokenizer_config.json"
+            )
         found[int(index)] = token if isinstance(token, AddedToken) else AddedToken(token)
     return dict(sorted(found.items()))
 

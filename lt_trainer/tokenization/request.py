@@ -41,7 +41,9 @@ class Request:
             ValueError: If `max_length` has no room for special tokens, or `stride` none for new ones.
         """
         if self.padding_side not in ("right", "left"):
-            raise ValueError(f"padding_side={self.padding_side!r}: expected 'right' or 'left'")
+            raise ValueError(
+                f"padding_side={self.padding_side!r}: expected 'right' or 'left': leave it out for the tokenizer's own"
+            )
         if not self.limits.truncates or self.limits.max_length is None:
             return
         room = self.limits.max_length - num_special_tokens

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lt_trainer.files.read import AGAIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,4 +24,4 @@ def rust_errors(message: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
-        raise ValueError(f"{message}: {str(error).strip()}") from error
+        raise ValueError(f"{message}: {str(error).strip()}. {AGAIN}") from error

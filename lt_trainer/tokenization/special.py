@@ -28,7 +28,9 @@ class _NamedToken:
 
     def __set__(self, obj: SpecialTokens, value: str | AddedToken | None) -> None:
         if value is not None and not isinstance(value, str | AddedToken):
-            raise TypeError(f"{self.name}={value!r}: expected a token as str or AddedToken, or None")
+            raise TypeError(
+                f"{self.name}={value!r}: expected a token as str or AddedToken, or None: an id goes to {self.name}_id"
+            )
         obj._name_token(self.name, value)
 
 
@@ -52,7 +54,10 @@ class _NamedTokenId:
     def __set__(self, obj: SpecialTokens, value: int | None) -> None:
         token = None if value is None else obj._id_to_token(value)
         if value is not None and token is None:
-            raise ValueError(f"{self.name}_id={value!r}: the vocabulary has no token with this id")
+            raise ValueError(
+                f"{self.name}_id={value!r}: the vocabulary has no token with this id: expected an id below "
+                f"len(tokenizer); add the token first, add_special_tokens({{{self.name!r}: ...}})"
+            )
         obj._name_token(self.name, token)
 
 
@@ -110,6 +115,7 @@ class SpecialTokens:
 
     @extra_special_tokens.setter
     def extra_special_tokens(self, tokens: Sequence[str | AddedToken]) -> None:
+        """Replaces them; the vocabulary stays as it is."""
         self._extra = [str(token) for token in tokens]
 
     @property
@@ -131,7 +137,7 @@ class SpecialTokens:
     def add_special_tokens(
         self, special_tokens_dict: Mapping[str, Any], replace_extra_special_tokens: bool = True
     ) -> int:
-        """Name special tokens, adding those that the vocabulary lacks (the model then needs `resize_token_embeddings`).
+        """Name special tokens, adding those that the vocabulary lacks (the model must have as many embeddings).
 
         Args:
             special_tokens_dict: Any of the seven names (`"pad_token"`, ...) to a token, and `"extra_special_tokens"`
@@ -153,12 +159,15 @@ class SpecialTokens:
                 tokens.append(value)
             else:
                 known = ", ".join((*SPECIAL_TOKENS, "extra_special_tokens"))
-                raise ValueError(f"{name}={value!r}: expected a token (str or AddedToken) under one of {known}")
+                raise ValueError(
+                    f"{name}={value!r}: expected a token (str or AddedToken) under one of {known}: "
+                    "give tokens without a name as extra_special_tokens=[...]"
+                )
         return self.add_tokens([as_special(token) for token in tokens], special_tokens=True) if tokens else 0
 
     def _add_extra(self, name: str, value: Any, replace: bool) -> list[str | AddedToken]:
         if not isinstance(value, list | tuple) or not all(isinstance(token, str | AddedToken) for token in value):
-            raise ValueError(f"{name}={value!r}: expected a list of tokens (str or AddedToken)")
+            raise ValueError(f"{name}={value!r}: expected a list of tokens (str or AddedToken): put it in brackets")
         before = [] if replace and value else self._extra
         self._extra = list(dict.fromkeys([*before, *map(str, value)]))
         return list(value)

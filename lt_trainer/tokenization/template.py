@@ -62,7 +62,10 @@ class Template(Decoder):
             row = [1] * len(layout.before[0]) + [0] * len(token_ids_0) + [1] * len(layout.between[0])
             return row + [0] * len(token_ids_1 or []) + [1] * len(layout.behind[0])
         if token_ids_1 is not None:
-            raise ValueError("token_ids_1 with already_has_special_tokens=True: pass the whole row as token_ids_0")
+            raise ValueError(
+                f"token_ids_1 (of {len(token_ids_1)} ids) with already_has_special_tokens=True: expected None: "
+                "pass the whole row as token_ids_0"
+            )
         special = set(self.all_special_ids)
         return [int(index in special) for index in map(int, token_ids_0)]
 
@@ -74,7 +77,10 @@ class Template(Decoder):
         first = [place for place, owner in enumerate(owners) if owner == 0]
         second = [place for place, owner in enumerate(owners) if owner == 1]
         if not first or (pair and not second):
-            raise ValueError("the tokenizer makes no tokens of 'a', so where its special tokens go is not known")
+            raise ValueError(
+                f"the tokenizer makes {row.tokens} of 'a', no token of the text, so where its special tokens go is not "
+                "known: put them around the ids yourself"
+            )
         end = second[-1] + 1 if pair else first[-1] + 1
         between = (first[-1] + 1, second[0]) if pair else (end, end)
         types = (row.type_ids[first[0]], row.type_ids[second[0]] if pair else 0)
@@ -95,7 +101,10 @@ def set_template(backend: Tokenizer, first: str | None, last: str | None) -> Non
     for token in dict.fromkeys(token for token in (first, last) if token is not None):
         index = backend.token_to_id(token)
         if index is None:
-            raise ValueError(f"the vocabulary has no token {token!r} to put around texts; add it first")
+            raise ValueError(
+                f"the vocabulary has no token {token!r} to put around texts; add it first, "
+                f"tokenizer.add_tokens([{token!r}], special_tokens=True)"
+            )
         tokens.append((token, index))
 
     def around(name: str, kind: int) -> list[str]:

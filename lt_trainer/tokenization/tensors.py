@@ -32,7 +32,9 @@ def to_tensor(name: str, value: Any, kind: str | Enum) -> Any:
     if kind == "np":
         return value if isinstance(value, np.ndarray) else _as_array(name, value, ragged_is_fine=True)
     if kind != "pt":
-        raise ValueError(f"return_tensors={kind!r}: expected one of {', '.join(map(repr, TENSOR_TYPES))} or None")
+        raise ValueError(
+            f"return_tensors={kind!r}: expected one of {', '.join(map(repr, TENSOR_TYPES))} or None: 'pt' for torch"
+        )
     return _as_torch(name, value)
 
 

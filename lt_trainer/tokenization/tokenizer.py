@@ -56,7 +56,11 @@ class PreTrainedTokenizerFast(Saver):
     ) -> None:
         opt.check_names(options)
         if (tokenizer_object is None) == (tokenizer_file is None):
-            raise ValueError("expected a tokenizer_object or a tokenizer_file (one of them), or use AutoTokenizer")
+            received = "neither" if tokenizer_object is None else "both"
+            raise ValueError(
+                f"expected a tokenizer_object or a tokenizer_file (one of them), received {received}: "
+                "to load a folder, use AutoTokenizer.from_pretrained"
+            )
         if tokenizer_object is not None:
             backend = Tokenizer.from_str(tokenizer_object.to_str())
         else:

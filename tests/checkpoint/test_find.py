@@ -45,7 +45,7 @@ def test_a_missing_folder_has_no_checkpoints(tmp_path: Path) -> None:
 
 def test_step_of_refuses_other_names() -> None:
     assert step_of("runs/checkpoint-12") == 12
-    with pytest.raises(ValueError, match="'runs/best': expected a folder named checkpoint-<step>"):
+    with pytest.raises(ValueError, match="'runs/best': expected a folder named checkpoint-<step>: give it such a name"):
         step_of("runs/best")
 
 
@@ -147,7 +147,7 @@ def test_the_newest_whole_one_is_found_and_the_others_told(tmp_path: Path) -> No
     found, passed_over = newest_valid(tmp_path)
     assert found.name == "checkpoint-10"
     assert [(path.name, reason) for path, reason in passed_over] == [
-        ("checkpoint-15", f"{tmp_path / 'checkpoint-15' / 'optimizer.pt'} is missing.")
+        ("checkpoint-15", f"{tmp_path / 'checkpoint-15' / 'optimizer.pt'} is missing. Fetch or save it again.")
     ]
     assert read_checkpoint(found).trainer_state["global_step"] == 10
 

@@ -116,7 +116,10 @@ def test_the_best_weights_are_loaded_at_the_end(tmp_path: Path) -> None:
     assert model.weight.tolist() == [[7.0, 7.0]]
 
 
-@pytest.mark.parametrize(("best", "said"), [(None, "no evaluation had a best model"), ("gone", "gone is not there")])
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [(None, "no evaluation had a best model"), ("gone", "gone cannot be loaded, the last weights stay")],
+)
 def test_where_there_is_no_best_the_last_weights_stay_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, best: str | None, said: str
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -65,6 +66,23 @@ def test_config_before_and_after_the_command_is_the_same(lt_trainer: Run) -> Non
 
 def test_rank_of_a_launcher_before_the_command_is_passed_over(lt_trainer: Run) -> None:
     assert lt_trainer("--local-rank=1", "fit", "-c", "text-classification", "--print_config").code == 0
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["fit", "--help"]])  # within the buffer of the output, and beyond it
+def test_output_that_nobody_reads_ends_quietly(argv: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = f"import sys; from lt_trainer.cli import main; sys.exit(main({argv}))"
+    answer = subprocess.run([sys.executable, "-c", script], check=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (answer.returncode, answer.stderr) == (141, b"")
+
+
+def test_another_broken_pipe_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with reported() as outcome:
+        raise BrokenPipeError(32, "of a worker")
+    assert outcome.code == 2
+    assert "of a worker" in capsys.readouterr().err
 
 
 def test_demo_gets_its_arguments_and_its_exit_code_counts(lt_trainer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import plan
-from lt_trainer.cli.names import ALIASES, LINKED, OWNED, REPLACED, Names, Place
+from lt_trainer.cli.names import ALIASES, OWNED, REPLACED, Names, Place
 from lt_trainer.cli.sources import REQUIRED, parameters_of
 from lt_trainer.tasks.registry import TASKS, find_task
 
@@ -48,9 +48,9 @@ def test_everything_that_can_be_set_has_a_meaning(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_names_that_are_hidden_exist(task: str) -> None:
     entry = find_task(task)
-    sections = {s: parameters_of(entry.module, n) for s, n in zip(("model", "data"), entry[1:], strict=True)}
-    assert REPLACED["model"].keys() | LINKED.keys() <= sections["model"].keys()
-    assert REPLACED["data"].keys() <= sections["data"].keys()
+    model, data = (parameters_of(entry.module, name) for name in (entry.task_class, entry.data_class))
+    assert REPLACED["model"].keys() | entry.linked.keys() <= model.keys()
+    assert REPLACED["data"].keys() <= data.keys()
 
 
 @pytest.mark.parametrize("alias", ALIASES)
@@ -87,7 +87,7 @@ def test_names_lead_to_places(name: str, section: str, parameter: str, inside: t
         ("max_epochs", "use --num_train_epochs"),
         ("model.learning_rate", "use --learning_rate"),
         ("batch_size", "use --per_device_train_batch_size"),
-        ("model.num_labels", "comes from the labels of the data"),
+        ("model.num_labels", "comes from data.num_labels"),
         ("profiler", "write trainer.profiler"),
     ],
 )

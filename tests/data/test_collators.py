@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lt_trainer.data.collators import DefaultDataCollator, KeepColumns, default_data_collator
+from lt_trainer.data.collators import DataCollatorForSeq2Seq, DefaultDataCollator, KeepColumns, default_data_collator
 
 
 def test_label_becomes_labels_and_text_is_left_out():
@@ -56,3 +56,66 @@ def test_columns_that_the_model_does_not_take_are_left_out():
 def test_no_usable_column_names_both_sides():
     with pytest.raises(ValueError, match=r"\['text'\].*Toy.forward.*\['x'\]"):
         KeepColumns(list, frozenset({"x"}), "Toy")([{"text": "a"}])
+
+
+# --- sequence to sequence ---------------------------------------------------------------------------------------------
+
+
+class Padding:
+    """Pads like a tokenizer, of which nothing else is used."""
+
+    def __init__(self, side: str) -> None:
+        self.padding_side = side
+
+    def pad(self, rows, padding, max_length=None, pad_to_multiple_of=None, return_tensors="pt"):
+        width = max_length if padding == "max_length" else max(len(row["input_ids"]) for row in rows)
+        width = -(-width // (pad_to_multiple_of or 1)) * (pad_to_multiple_of or 1)
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        for target, row in zip(ids, rows, strict=True):
+            start = width - len(row["input_ids"]) if self.padding_side == "left" else 0
+            target[start : start + len(row["input_ids"])] = row["input_ids"]
+        return {"input_ids": ids if return_tensors == "np" else torch.from_numpy(ids)}
+
+
+PAIRS = [{"input_ids": [5, 6, 1], "labels": [7, 1]}, {"input_ids": [5, 1], "labels": [7, 8, 9, 1]}]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"pad_to_multiple_of": 3}, {"padding": "max_length", "max_length": 6}, {"label_pad_token_id": 0}],
+    ids=["longest", "multiple", "max_length", "label pad"],
+)
+@pytest.mark.parametrize("kind", ["pt", "np"])
+def test_the_collator_for_two_sides_equals_that_of_transformers(side: str, options, kind: str) -> None:
+    theirs = pytest.importorskip("transformers").DataCollatorForSeq2Seq
+    ours = DataCollatorForSeq2Seq(Padding(side), **options, return_tensors=kind)(PAIRS)
+    expected = theirs(Padding(side), **options, return_tensors=kind)(PAIRS)
+    assert sorted(ours) == sorted(expected)
+    for name, values in expected.items():
+        assert ours[name].tolist() == values.tolist()
+        assert ours[name].dtype == values.dtype
+
+
+def test_the_model_makes_the_input_of_its_decoder() -> None:
+    class Model:
+        def prepare_decoder_input_ids_from_labels(self, labels):
+            return labels + 1
+
+    batch = DataCollatorForSeq2Seq(Padding("right"), model=Model())(PAIRS)
+    assert batch["labels"].tolist() == [[7, 1, -100, -100], [7, 8, 9, 1]]
+    assert batch["decoder_input_ids"].tolist() == [[8, 2, -99, -99], [8, 9, 10, 2]]
+    assert "decoder_input_ids" not in DataCollatorForSeq2Seq(Padding("right"), model=object())(PAIRS)
+
+
+def test_rows_without_labels_are_the_source_alone() -> None:
+    collate = DataCollatorForSeq2Seq(Padding("right"))
+    assert sorted(collate([{"input_ids": [5]}, {"input_ids": [6]}])) == ["input_ids"]
+    with pytest.raises(ValueError, match="received none in row 1 of 2"):
+        collate([PAIRS[0], {"input_ids": [6], "labels": None}])
+
+
+@pytest.mark.parametrize("options", [{"padding": False}, {"padding": "max_length", "max_length": 3}])
+def test_labels_that_do_not_fit_name_their_lengths(options) -> None:
+    with pytest.raises(ValueError, match=r"received lengths \[2, 4\]"):
+        DataCollatorForSeq2Seq(Padding("right"), **options)(PAIRS)

@@ -91,7 +91,11 @@ def test_a_key_that_some_json_rows_lack_is_none_there(write):
         ),
         ("rows.csv", 'text,label\nfine,1\n"open,2\nmore,1\n', r"rows.csv:3: unexpected end of data: a quote"),
         ("rows.csv", "text,text\nfine,1\n", r"rows.csv:1: two columns of the header have one name"),
-        ("rows.tsv", "text\tlabel\nno tab\n", r"rows.tsv:2: expected 2 columns, .*received 1$"),
+        (
+            "rows.tsv",
+            "text\tlabel\nno tab\n",
+            r"rows.tsv:2: expected 2 columns, .*received 1; separate the columns by single tabs",
+        ),
         ("rows.jsonl", '{"text": "a", "label": 0}\n{"text": "b"\n', r"""rows.jsonl:2: .*received '\{"text": "b"'"""),
         ("rows.jsonl", '{"text": "a", "label": 0}\n[1]\n', r"rows.jsonl:2: expected a JSON object .*received \[1\]"),
         ("rows.json", '[{"text": "a", "label": 0}, 7]', r"rows.json, row 2: expected a JSON object .*received 7"),
@@ -110,8 +114,14 @@ def test_a_broken_file_is_named_with_its_line(write, name, content, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere.csv': no such file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.csv': no such file .*: correct the name"):
         read_rows(tmp_path / "nowhere.csv")
+
+
+def test_a_mistyped_file_is_answered_with_the_nearest(write):
+    path = write("reviews.csv", "text,label\nfine,1\n")
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'reviews.csv'\?"):
+        read_rows(path.with_name("review.csv"))
 
 
 def test_a_folder_is_no_file(tmp_path):

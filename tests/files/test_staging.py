@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,12 +17,43 @@ from lt_trainer import files
 from lt_trainer.files import staging
 from lt_trainer.files.ops import OPS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ALIVE_ELSEWHERE = ".tmp-checkpoint-3.00000000.1.1.0"
 """A staging folder of another host: only its age tells."""
 
 
 def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir())
+
+
+def save(folder: Path, text: str) -> None:
+    with files.AtomicFolder(folder) as new:
+        new.write_text("a", text)
+
+
+def clean_at_every_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Cleans `folder` after each call of the system, as another thread might; returns what that took away."""
+    cleaned: list[Path] = []
+
+    def followed(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            with monkeypatch.context() as plain:
+                for name, own in operations.items():
+                    plain.setattr(OPS, name, own)
+                result = operation(*args)
+                cleaned.extend(files.clean_staging(folder))
+            return result
+
+        return call
+
+    operations = {
+        name: getattr(OPS, name) for name in ("mkdir", "rename", "unlink", "rmdir", "open_new", "fsync_folder")
+    }
+    for name, operation in operations.items():
+        monkeypatch.setattr(OPS, name, followed(operation))
+    return cleaned
 
 
 # --- staging ----------------------------------------------------------------------------------------------------------
@@ -33,6 +64,43 @@ def test_clean_staging_keeps_what_is_being_written(tmp_path: Path) -> None:
         folder.write_text("a", "b")
         assert files.clean_staging(tmp_path) == []
     assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_clean_staging_of_another_thread_leaves_a_save_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    if replaced:
+        save(tmp_path / "x", "old")
+    cleaned = clean_at_every_step(tmp_path, monkeypatch)
+    save(tmp_path / "x", "new")
+    assert (tmp_path / "x" / "a").read_text() == "new"
+    assert names(tmp_path) == ["x"]
+    assert cleaned == []
+
+
+def test_clean_staging_of_another_thread_leaves_a_removal_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "x", "old")
+    cleaned = clean_at_every_step(tmp_path, monkeypatch)
+    files.remove_folder(tmp_path / "x")
+    files.ensure_writable(tmp_path)
+    assert names(tmp_path) == []
+    assert cleaned == []
+
+
+def test_what_could_not_be_removed_is_left_to_clean_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    save(tmp_path / "x", "old")
+    with monkeypatch.context() as failing:
+        failing.setattr(OPS, "rmdir", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            files.remove_folder(tmp_path / "x")
+    assert len(files.clean_staging(tmp_path)) == 1
+    assert names(tmp_path) == []
 
 
 def test_clean_staging_removes_what_a_dead_process_left(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_another_family_names_the_native_ones_and_the_extra(tiny_bert: TinyBert,
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": model_type}))
     for load in (AutoConfig.from_pretrained, AutoModel.from_pretrained):
-        with pytest.raises(ValueError, match=r"not a native family; native are: bert, roberta, .*t5\. .*lt-trainer\[transformers\]"):
+        with pytest.raises(
+            ValueError, match=r"not a native family; native are: bert, roberta, .*t5\. .*lt-trainer\[transformers\]"
+        ):
             load(folder)
 
 

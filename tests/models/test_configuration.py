@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from lt_trainer.models.bert import BertConfig
+from lt_trainer.models.gpt2 import GPT2Config
+from lt_trainer.models.roberta import RobertaConfig
+from lt_trainer.models.t5 import T5Config
 from tests.support import BERT_CONFIG
 
 
@@ -96,3 +99,23 @@ def test_equal_settings_are_equal() -> None:
     assert BertConfig(hidden_size=24) == BertConfig(hidden_size=24)
     assert BertConfig(hidden_size=24) != BertConfig()
     assert '"hidden_size": 24' in repr(BertConfig(hidden_size=24))
+
+
+def test_a_setting_answers_to_its_common_name_and_is_written_under_its_own() -> None:
+    config = GPT2Config(hidden_size=24, n_head=2)
+    assert config.n_embd == config.hidden_size == 24
+    config.num_hidden_layers = 3
+    assert config.n_layer == 3
+    written = config.to_dict()
+    assert written["n_embd"] == 24
+    assert not {"hidden_size", "num_hidden_layers"} & set(written)
+    with pytest.raises(AttributeError, match="GPT2Config has no setting 'hidden_sise'"):
+        _ = config.hidden_sise
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [(BertConfig(), 512), (RobertaConfig(max_position_embeddings=514), 512), (GPT2Config(), 1024), (T5Config(), None)],
+)
+def test_how_long_a_row_may_be(config: BertConfig, tokens: int | None) -> None:
+    assert config.max_row_tokens == tokens

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm, dropout, keep_mask
+from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, RMSNorm, add_dropped, add_norm, dropout, keep_mask
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -83,3 +83,29 @@ def test_the_approximate_gelu_is_the_public_formula(name: str) -> None:
     formula = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
     torch.testing.assert_close(ACTIVATIONS[name](x), formula)
     assert not torch.equal(ACTIVATIONS[name](x), F.gelu(x))
+
+
+def test_add_dropped_is_the_sum_in_evaluation() -> None:
+    x, residual = torch.randn(4, 6), torch.randn(4, 6)
+    assert torch.equal(add_dropped(x, residual, 0.5, training=False), residual + x)
+    dropped = add_dropped(x, residual, 0.5, training=True) - residual
+    assert ((dropped.abs() < 1e-6) | ((dropped - 2 * x).abs() < 1e-5)).all()
+
+
+def test_rms_norm_by_hand() -> None:
+    norm = RMSNorm(2, eps=0.0)
+    torch.testing.assert_close(norm(torch.tensor([[3.0, 4.0]])), torch.tensor([[3.0, 4.0]]) / 12.5**0.5)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(norm(torch.tensor([[1.0, 1.0]])), torch.tensor([[2.0, 0.5]]))
+    assert norm.bfloat16()(torch.ones(1, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_the_published_layer_of_gpt2_is_a_linear_one_of_the_other_layout() -> None:
+    layer, linear = Conv1D(6, 4), nn.Linear(4, 6)
+    with torch.no_grad():
+        layer.weight.copy_(linear.weight.T)
+        layer.bias.copy_(linear.bias)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(layer(x), linear(x))
+    torch.testing.assert_close(layer(x, slice(2, 5)), linear(x)[:, 2:5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -150,3 +151,27 @@ def test_the_folder_at_the_top_is_a_link_that_nobody_can_import(monkeypatch):
 def test_a_model_that_is_given_is_used_as_it_is(folder):
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
     assert TextClassification(model).model is model
+
+
+@pytest.fixture
+def trained(folder):
+    return TextClassification(folder, label_names=["bad", "fine", "good"])
+
+
+def test_records_are_labels_in_words_with_their_probability(trained):
+    logits = np.array([[0.0, 0.0, np.log(2.0)], [1000.0, 0.0, 0.0]])
+    first, second = trained.records(logits)
+    assert first == {"label": "good", "score": pytest.approx(0.5)}
+    assert second == {"label": "bad", "score": 1.0}
+
+
+def test_the_classes_of_a_trained_model_come_in_the_order_of_their_numbers(trained):
+    assert trained.label_names == ["bad", "fine", "good"]
+
+
+def test_a_trained_model_numbers_the_classes_of_rows_that_hold_only_some(trained, folder):
+    rows = Dataset.from_dict({"text": ["a good film"], "label": ["good"]})
+    data = TextClassificationData(folder, test=rows)
+    trained.prepare_data_module(data)
+    data.setup()
+    assert data.test_dataset["labels"][:] == [2]
