@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -25,8 +26,13 @@ def free_port() -> str:
         return str(server.getsockname()[1])
 
 
-def run(command: list[str]) -> dict[str, object]:
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, check=False)
+def start(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **environment}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, check=False, env=env)
+
+
+def run(command: list[str], **environment: str) -> dict[str, object]:
+    done = start(command, **environment)
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(results) == 1, done.stdout
@@ -86,3 +92,19 @@ def test_torch_distributed_launch_equals_one(world, alone):
     pytest.importorskip("torch.distributed.launch")
     launcher = ["-m", "torch.distributed.launch", "--nproc_per_node=2", "--use-env", f"--master_port={free_port()}"]
     assert_same(world, alone, "launch", run([*launcher, SCRIPT, str(world), str(world / "launch"), "2"]))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_on_all_and_the_run_goes_on(world, alone):
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    stopped = start([*launcher, SCRIPT, str(world), str(world / "signal"), "2"], SIGNAL_RANK="1")
+    assert stopped.returncode != 0
+    assert "RESULT" not in stopped.stdout
+    assert (world / "signal" / "checkpoint-2").is_dir()
+    found = run([*launcher, SCRIPT, str(world), str(world / "signal"), "2"], RESUME="1")
+    for step in (world / "signal", world / "alone"):
+        assert (step / "final").is_dir()
+    ours, theirs = (load_file(world / n / "final" / "model.safetensors") for n in ("signal", "alone"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    losses = [[e["loss"] for e in r["history"] if "loss" in e] for r in (found, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,8 +19,17 @@ from lt_trainer import (  # noqa: E402
     AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
+
+
+class SignalOneRank(TrainerCallback):
+    """Ends one process of several in the middle of an epoch, the way that a scheduler does."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if os.environ.get("SIGNAL_RANK") == os.environ.get("RANK") and state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(folder: Path, output_dir: str, per_device: int, devices: int | None) -> None:
@@ -48,9 +59,10 @@ def main(folder: Path, output_dir: str, per_device: int, devices: int | None) ->
         eval_dataset=rows.select(range(7)),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
+        callbacks=[SignalOneRank] if "SIGNAL_RANK" in os.environ else [],
         compute_metrics=lambda p: {"rows": len(p.label_ids), "labels": int(p.label_ids.sum())},
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint="RESUME" in os.environ)
     predictions = trainer.predict(rows).predictions
     trainer.save_model(f"{output_dir}/final")
     if trainer.is_world_process_zero():
