@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
     from lt_trainer.trainer import Trainer as Trainer
+    from lt_trainer.trainer import set_seed as set_seed
 
 _HOME = {
     "ConfigurationError": "args.check",
@@ -73,6 +74,7 @@ _HOME = {
     "TextClassificationData": "tasks.text_classification",
     "AutoTokenizer": "tokenization",
     "Trainer": "trainer",
+    "set_seed": "trainer",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -175,7 +175,7 @@ def _prepare(options: argparse.Namespace, rows: dict[str, Dataset], names: list[
     from lt_trainer.callbacks.epoch_lines import EpochLines
     from lt_trainer.callbacks.progress import ProgressCallback
     from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData, load_classifier
-    from lt_trainer.trainer import Trainer, seed_everything
+    from lt_trainer.trainer import Trainer, set_seed
 
     args = TrainingArguments(
         output_dir=options.output_dir,
@@ -193,7 +193,7 @@ def _prepare(options: argparse.Namespace, rows: dict[str, Dataset], names: list[
         logging_steps=10,
         seed=options.seed,
     )
-    seed_everything(options.seed)
+    set_seed(options.seed)
     if options.model is None:
         model, tokenizer = build_model(list(rows["train"][options.text_column]), names)
     else:
@@ -278,7 +278,7 @@ def _save(trainer: Trainer, output_dir: str, scores: Scores, metrics: dict[str, 
 
 
 def _report(scores: Scores, num_rows: int) -> None:
-    _title(f"accuracy on {num_rows:,} rows that it did not learn from")
+    _title(f"accuracy on {num_rows:,} rows that it did not learn from (they chose the best epoch)")
     table = {
         f"always {scores.majority_class!r}": scores.majority,
         "bag of words": scores.bag_of_words,

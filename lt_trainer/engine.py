@@ -167,6 +167,8 @@ class TrainingEngine(Engine):
             "is_local_process_zero": self.lightning.local_rank == 0,
             "is_world_process_zero": self.lightning.global_rank == 0,
         }
+        if str(resume).lower() == "true" and not self.saver.output_dir.is_dir():
+            self.saver.locate(True)  # says that there is nothing, and makes no folder
         self.saver.prepare(self._bytes_of_a_save())
         if str(resume).lower() in ("none", "false", ""):
             return TrainerState(**now)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, Trai
 from lt_trainer.callbacks.progress import PrinterCallback, ProgressCallback
 from lt_trainer.callbacks.reports import reports
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
+from lt_trainer.files import read_json, update_folder
 from lt_trainer.machine import global_rank
 from lt_trainer.optim import create_optimizer, create_scheduler
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
@@ -78,7 +79,7 @@ class Trainer:
                 "Trainer needs a model: expected exactly one of model= and model_init=, "
                 f"received {'neither' if model is None else 'both'}"
             )
-        seed_everything(self.args.seed)
+        set_seed(self.args.seed)
         self.model_init = model_init
         self.model: nn.Module = model if model is not None else self.call_model_init()
         self.processing_class = processing_class if processing_class is not None else tokenizer
@@ -123,7 +124,7 @@ class Trainer:
 
         self.optimizer, self.lr_scheduler = self._given_optimizers
         if self.model_init is not None:
-            seed_everything(self.args.seed)
+            set_seed(self.args.seed)
             self.model = self.callback_handler.model = self.call_model_init()
         self._engine = engine = engines.training_engine(self)
         self.control = TrainerControl()
@@ -152,7 +153,7 @@ class Trainer:
         )
         metrics = speed_metrics("train", start, rows * steps / max(plan.max_steps, 1), steps)
         metrics["train_loss"] = train_loss
-        self.log(dict(metrics))
+        self.log(metrics)
         engine.saver.finish(self.model, self.state)
         self.fire("on_train_end")
         return TrainOutput(self.state.global_step, train_loss, metrics)
@@ -248,7 +249,7 @@ class Trainer:
         keep, needs_labels = self.compute_metrics is not None, build.needs_labels(self)
         output = self._evaluate(dataset, metric_key_prefix, ignore_keys, keep=keep, needs_labels=needs_labels)
         assert output.metrics is not None
-        self.log(dict(output.metrics))
+        self.log(output.metrics)  # which adds the epoch, as scripts expect
         self.fire("on_evaluate", metrics=output.metrics)
         self.control.should_log = wants_log  # of the step, where a callback evaluates before it is logged
         return output.metrics
@@ -317,6 +318,30 @@ class Trainer:
         assert self._engine is not None
         self._engine.save_best()
 
+    def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
+        """Prints metrics as a table, a line each, on the process that writes."""
+        if self.is_world_process_zero():
+            width = max(map(len, metrics), default=0)
+            print(f"***** {split} metrics *****")
+            print("\n".join(f"  {name:<{width}} = {metrics[name]}" for name in sorted(metrics)))
+
+    def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
+        """Writes `{split}_results.json` into `output_dir`, and with `combined` adds the metrics to all_results.json."""
+        if not self.is_world_process_zero():
+            return
+        with update_folder(str(self.args.output_dir)) as top:
+            top.write_json(f"{split}_results.json", dict(metrics))
+            if combined:
+                known = Path(str(self.args.output_dir)) / "all_results.json"
+                before = read_json(known) if known.is_file() else {}
+                top.write_json("all_results.json", {**before, **metrics})
+
+    def save_state(self) -> None:
+        """Writes trainer_state.json into `output_dir`: the log history and how far training is."""
+        if self.is_world_process_zero():
+            with update_folder(str(self.args.output_dir)) as top:
+                top.write_text("trainer_state.json", self.state.to_json_string())
+
     # ---- callbacks and processes
 
     def fire(self, event: str, **details: Any) -> None:
@@ -346,7 +371,7 @@ class Trainer:
         )
 
 
-def seed_everything(seed: int) -> None:
+def set_seed(seed: int) -> None:
     """Seeds python, numpy and torch."""
     import random
 

@@ -438,6 +438,22 @@ def test_a_saved_model_gives_the_same_predictions(build, tmp_path, rows):
     assert AutoTokenizer.from_pretrained(tmp_path / "final")(TEXTS[0]) == trainer.processing_class(TEXTS[0])
 
 
+def test_metrics_and_state_are_written_as_scripts_expect(build, tmp_path, capsys):
+    trainer = build(max_steps=2)
+    metrics = trainer.train().metrics
+    assert metrics["epoch"] == pytest.approx(0.25)
+    assert trainer.evaluate()["epoch"] == pytest.approx(0.25)
+    trainer.log_metrics("train", {"train_loss": 0.5})
+    assert "***** train metrics *****\n  train_loss = 0.5\n" in capsys.readouterr().out
+    trainer.save_metrics("train", {"train_loss": 0.5})
+    trainer.save_metrics("eval", {"eval_loss": 0.25})
+    trainer.save_state()
+    run = tmp_path / "run"
+    assert json.loads((run / "eval_results.json").read_text()) == {"eval_loss": 0.25}
+    assert json.loads((run / "all_results.json").read_text()) == {"train_loss": 0.5, "eval_loss": 0.25}
+    assert json.loads((run / "trainer_state.json").read_text())["global_step"] == 2
+
+
 def test_a_run_that_writes_nothing_leaves_nothing(build, tmp_path):
     build(max_steps=1).train()
     assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []

@@ -16,6 +16,8 @@ optimization, or write with pickle.
 
 from __future__ import annotations
 
+import logging
+import signal
 from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning.pytorch as pl
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from lt_trainer.drivers import Driver
     from lt_trainer.interrupts import StopSignals
     from lt_trainer.state import TrainerControl, TrainerState
+
+
+logger = logging.getLogger(__name__)
 
 
 class Facade(Protocol):
@@ -171,6 +176,8 @@ class Bridge(pl.Callback):
         self._stopped, self.signals.received = True, number
         if self.saves != "no" and self._last_saved != self.facade.state.global_step:
             self.facade.save_checkpoint(is_best=False)
+        step, name = self.facade.state.global_step, signal.Signals(number).name
+        logger.warning("%s: step %d was finished; resume_from_checkpoint=True goes on from the last save", name, step)
         private.end_training(trainer)
 
     def _log(self, module: StepModule) -> None:

@@ -20,13 +20,13 @@ class EpochLines(ProgressCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss = float("nan")
+        self.loss: float | None = None  # nothing was logged yet
         self.best = float("-inf")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Answer:
         """Keeps the training loss and shows it in the bar."""
         if self.training_bar is not None and "loss" in kwargs["logs"]:
-            self.loss = kwargs["logs"]["loss"]
+            self.loss = float(kwargs["logs"]["loss"])
             self.training_bar.set_postfix_str(f"loss {self.loss:.3f}", refresh=False)
         return None
 
@@ -40,8 +40,9 @@ class EpochLines(ProgressCallback):
             accuracy = metrics["eval_accuracy"]
             star = " *" if accuracy > self.best else ""
             self.best = max(self.best, accuracy)
+            loss = "    -" if self.loss is None else f"{self.loss:.3f}"
             self.training_bar.write(
-                f"  epoch {state.epoch:4.1f} of {args.num_train_epochs:g}   training loss {self.loss:.3f}   "
+                f"  epoch {state.epoch:4.1f} of {args.num_train_epochs:g}   training loss {loss}   "
                 f"test loss {metrics['eval_loss']:.3f}   accuracy {accuracy:6.1%}{star}"
             )
         return None

@@ -183,4 +183,7 @@ def _check_foreign(folder: Path) -> str | None:
 def _names(folder: Path) -> str:
     if not folder.is_dir():
         return "no such folder"
-    return ", ".join(sorted(item.name for item in folder.iterdir())[:12]) or "an empty folder"
+    return (
+        ", ".join(sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))[:12])
+        or "an empty folder"
+    )

@@ -17,7 +17,7 @@ from lt_trainer.args.check import ConfigurationError
 from lt_trainer.cli.commands import Commands
 from lt_trainer.cli.names import OWNED
 from lt_trainer.tasks.registry import TASKS
-from lt_trainer.trainer import seed_everything
+from lt_trainer.trainer import set_seed
 
 if TYPE_CHECKING:
     from lt_trainer.cli.request import Request
@@ -95,7 +95,7 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Seeds before the head of the model is drawn."""
-        seed_everything(self.request.args.seed)
+        set_seed(self.request.args.seed)
 
     def instantiate_classes(self) -> None:
         """As there, by the name that jsonargparse does not warn of."""

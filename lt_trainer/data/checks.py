@@ -60,7 +60,12 @@ def check_dataset(dataset: Any, limits: Limits, *, name: str, needs_labels: bool
         ValueError: no rows, no label column, or a value beyond a limit (with its row).
         TypeError: a data set without length or rows.
     """
-    if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
+    if isinstance(dataset, Mapping):
+        raise TypeError(
+            f"{name}: expected one data set, received several, {sorted(map(str, dataset))}: name one of them; several "
+            "evaluation sets are not supported yet, call evaluate() for each"
+        )
+    if not isinstance(dataset, Sized) or isinstance(dataset, str) or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             f"{name}: expected a data set with len() and rows by number, received {type(dataset).__name__}: "
             "iterable data sets are not supported yet, make a datasets.Dataset or a list of it"

@@ -151,8 +151,11 @@ class TextClassificationData(TaskData):
     @cached_property
     def rows(self) -> Mapping[str, Dataset]:
         """The splits that were given, as they are in their files."""
+        columns = [name for name in (self.text_column, self.text_pair_column) if name is not None]
         return {
-            name: read_rows(split) if isinstance(split, str | Path) else split
+            name: read_rows(split, text_columns=columns, label_column=self.label_column if name == "train" else None)
+            if isinstance(split, str | Path)
+            else split
             for name, split in self.splits.items()
             if split is not None
         }

@@ -74,6 +74,13 @@ def test_labels_of_a_list_of_rows_are_scanned():
         check([{"input_ids": [1], "label": 0}, {"input_ids": [1], "label": 2}])
 
 
+def test_several_data_sets_or_a_file_name_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"several, \['a', 'b'\]"):
+        check({"a": dataset(), "b": dataset()})
+    with pytest.raises(TypeError, match="received str"):
+        check("rows.csv")
+
+
 def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="at least one row"):
         check([])
