@@ -60,6 +60,7 @@ class Engine:
     def __init__(self, facade: Trainer, plan: Plan) -> None:
         private.quiet()
         self.facade, self.plan, self.limits = facade, plan, build.limits_of(facade)
+        self.flags = dict(facade.lightning_flags)
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
         )
@@ -359,6 +360,11 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     return TrainingEngine(facade, plan(facade.args, facts))
 
 
-def evaluation_engine(facade: Trainer) -> Engine:
-    """An engine that only evaluates."""
-    return Engine(facade, plan(facade.args, find_facts(None, True)))
+def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
+    """An engine that only evaluates; the one before goes on where nothing changed (Lightning's takes 40 ms)."""
+    decided, flags = plan(facade.args, find_facts(None, True)), facade.lightning_flags
+    if before is None or (before.plan, before.flags, before.module.model) != (decided, flags, facade.model):
+        return Engine(facade, decided)
+    before.limits, before.module.hooks = build.limits_of(facade), before._hooks()
+    before._eval_loaders.clear()
+    return before

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from lt_trainer.engine import TrainingEngine
+    from lt_trainer.engine import Engine, TrainingEngine
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class Trainer:
         self.lightning_flags = dict(lightning_flags or {})
         self.is_in_train = False
         self._engine: TrainingEngine | None = None
+        self._evaluator: Engine | None = None
         progress = PrinterCallback if self.args.disable_tqdm else ProgressCallback
         self.callback_handler = CallbackHandler(
             [DefaultFlowCallback, *reports(self.args.report_to), *(callbacks or ()), progress],
@@ -271,7 +272,9 @@ class Trainer:
         from lt_trainer import engine as engines
 
         start = time.time()
-        engine = self._engine if self._engine is not None else engines.evaluation_engine(self)
+        engine: Engine | None = self._engine
+        if engine is None:
+            engine = self._evaluator = engines.evaluation_engine(self, self._evaluator)
         result = engine.evaluate(
             dataset, keep_predictions=keep, ignore_keys=ignore_keys or (), needs_labels=needs_labels
         )

@@ -584,3 +584,21 @@ def test_a_subclass_of_a_native_model_with_its_own_forward_gets_padded_batches(f
     trainer = Trainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer)
     assert trainer.train().global_step == 2
     assert math.isfinite(trainer.evaluate(rows)["eval_loss"])
+
+
+def test_a_second_evaluation_sees_what_was_changed_after_the_first(build, rows):
+    trainer = build()
+    first = trainer.evaluate()
+    assert trainer.evaluate()["eval_loss"] == first["eval_loss"]
+    with torch.no_grad():
+        trainer.model.classifier.bias.add_(torch.tensor([1.0, 0.0]))
+    changed = trainer.evaluate()["eval_loss"]
+    assert changed != first["eval_loss"]
+    trainer.compute_loss_func = lambda outputs, labels, num_items_in_batch=None: outputs.logits.sum() * 0.0 + 2.0
+    assert trainer.evaluate()["eval_loss"] == 2.0
+    trainer.compute_loss_func = None
+    trainer.args.per_device_eval_batch_size = 2
+    assert trainer.evaluate(rows.select(range(7)))["eval_loss"] == pytest.approx(changed, rel=1e-6)
+    trainer.data_collator = lambda features: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trainer.evaluate()
