@@ -229,7 +229,6 @@ def _group(lengths: Sequence[int], key_lengths: Sequence[int]) -> tuple[tuple[in
     where one rectangle holds 46 and the rows themselves 15.
     """
     pairs = [asking * asked for asking, asked in zip(lengths, key_lengths, strict=True)]
-    pairs = [asking * asked for asking, asked in zip(lengths, key_lengths, strict=True)]
     groups: list[list[int]] = [[]]
     t = s = 0  # sides of the last group's rectangle
     for row in sorted(range(len(pairs)), key=lambda row: -pairs[row]):
