@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lt_trainer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
     from lt_trainer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from lt_trainer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+    from lt_trainer.models.generation_config import GenerationConfig as GenerationConfig
     from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
     from lt_trainer.state import PredictionOutput as PredictionOutput
@@ -64,6 +65,7 @@ _HOME = {
     "AutoModelForSeq2SeqLM": "models.auto",
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
+    "GenerationConfig": "models.generation_config",
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",

@@ -16,7 +16,7 @@ from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_b
 from lt_trainer.checkpoint.format import CheckpointState, read_checkpoint
 from lt_trainer.checkpoint.resume import check_optimizer, differences, read_state
 from lt_trainer.checkpoint.rng import rng_state
-from lt_trainer.checkpoint.saver import Saver, load_whole, model_parts, tokenizer_files
+from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
 from lt_trainer.data.checks import check_batch, check_dataset
 from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
@@ -245,7 +245,7 @@ class TrainingEngine(Engine):
         if self.saver.is_writer:
             weights, config = model_parts(facade.model)
             weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
-            job = partial(self.saver.write_best, weights, config, self._tokenizer_files)
+            job = partial(self.saver.write_best, weights, config, self._extras)
             self.writer.submit(job, "best", counts=False)
 
     def collect(self) -> None:
@@ -285,10 +285,14 @@ class TrainingEngine(Engine):
         """Made once a run: with a large vocabulary that takes half a second, which each save would wait for."""
         return tokenizer_files(self.facade.processing_class)
 
+    @property
+    def _extras(self) -> dict[str, bytes]:
+        return {**files_beside(self.facade.model), **self._tokenizer_files}
+
     def _contents(self) -> CheckpointState:
         facade, driver = self.facade, self.driver
         weights, config = model_parts(facade.model)
-        contents = CheckpointState(weights, {}, config, extras=self._tokenizer_files)
+        contents = CheckpointState(weights, {}, config, extras=self._extras)
         contents.side = {
             "args": facade.args.to_sanitized_dict(),
             "effective_batch_size": self.plan.duration.effective_batch_size,

@@ -167,6 +167,7 @@ def test_public_names_are_pinned():
         "DefaultDataCollator",
         "EarlyStoppingCallback",
         "EvalPrediction",
+        "GenerationConfig",
         "TextClassification",
         "TextClassificationData",
         "Trainer",

@@ -156,10 +156,10 @@ class Saver:
         """Names `best/` as the best."""
         state.best_model_checkpoint = str(self.output_dir / BEST)
 
-    def write_best(self, weights: Mapping[str, torch.Tensor], config: Any, tokenizer: Mapping[str, bytes]) -> None:
+    def write_best(self, weights: Mapping[str, torch.Tensor], config: Any, extras: Mapping[str, bytes]) -> None:
         """Writes a model to `best/`, for `load_best_model_at_end`."""
         with AtomicFolder(self.output_dir / BEST) as folder:
-            write_model(folder, weights, config, tokenizer)
+            write_model(folder, weights, config, extras)
 
     def _path(self, state: TrainerState) -> Path:
         return self.output_dir / f"checkpoint-{state.global_step}"
@@ -197,25 +197,37 @@ def load_whole(model: nn.Module, folder: Path) -> None:
 def save_model(folder: Path, model: nn.Module, processing_class: Any) -> None:
     """Writes a model and its tokenizer into a folder that may hold other things, each file whole or not at all."""
     with update_folder(folder) as writer:
-        write_model(writer, *model_parts(model), tokenizer_files(processing_class))
+        write_model(writer, *model_parts(model), {**files_beside(model), **tokenizer_files(processing_class)})
 
 
 def write_model(
-    folder: FolderWriter, weights: Mapping[str, torch.Tensor], config: Any, tokenizer: Mapping[str, bytes]
+    folder: FolderWriter, weights: Mapping[str, torch.Tensor], config: Any, extras: Mapping[str, bytes]
 ) -> None:
-    """Writes what `from_pretrained` loads: weights, configuration, tokenizer."""
+    """Writes what `from_pretrained` loads: weights, configuration, and further files by their names."""
     folder.write_weights(weights)
     if config is not None:
         folder.write_json(CONFIG, config)
-    for name, data in tokenizer.items():
+    for name, data in extras.items():
         folder.write_bytes(name, data)
+
+
+def files_beside(model: nn.Module) -> dict[str, bytes]:
+    """Further files of a model's folder (generation_config.json): names to contents."""
+    if isinstance(model, PreTrainedModel):
+        return model.files_beside()
+    settings = getattr(model, "generation_config", None) if _is_foreign(model) else None
+    return {} if settings is None else {"generation_config.json": settings.to_json_string().encode()}
+
+
+def _is_foreign(model: nn.Module) -> bool:
+    return any(base.__module__.startswith("transformers.") for base in type(model).__mro__)
 
 
 def model_parts(model: nn.Module) -> tuple[Mapping[str, torch.Tensor], dict[str, Any] | None]:
     """The weights of a model, one name for tied ones, and its configuration where it has one."""
     if isinstance(model, PreTrainedModel):
         return model.weights_to_save(), model.config_to_save()
-    if any(base.__module__.startswith("transformers.") for base in type(model).__mro__):
+    if _is_foreign(model):
         config = {**model.config.to_dict(), "architectures": [type(model).__name__]}  # type: ignore[union-attr,operator]
         return unique_weights(model), config
     return unique_weights(model), None

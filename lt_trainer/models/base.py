@@ -21,6 +21,7 @@ from lt_trainer.packed import PackedBatch, Read, pack
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -250,6 +251,7 @@ class PreTrainedModel(nn.Module):
             config = type(config).from_dict(config.to_dict(), **overrides)
         config.name_or_path = os.fspath(name_or_folder)
         model, report = load_model(cls, folder, config, dtype, ignore_mismatched_sizes)
+        model.read_beside(folder)
         return (model, loading_info(report)) if output_loading_info else model
 
     def weights_to_save(self, state_dict: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -262,10 +264,17 @@ class PreTrainedModel(nn.Module):
         described = {"architectures": [type(self).__name__], "dtype": str(self.dtype).removeprefix("torch.")}
         return dict(sorted({**self.config.to_dict(), **described}.items()))
 
+    def files_beside(self) -> dict[str, bytes]:
+        """Further files of the model's folder: names to contents."""
+        return {}
+
+    def read_beside(self, folder: Path) -> None:
+        """Takes what it needs of the further files of the folder that it was loaded from."""
+
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, state_dict: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Writes config.json and model.safetensors, each beside and renamed; other files of the folder stay.
+        """Writes config.json, model.safetensors and `files_beside`, each beside and renamed; other files stay.
 
         Args:
             folder: made where it is missing.
@@ -275,6 +284,8 @@ class PreTrainedModel(nn.Module):
         with files.update_folder(folder) as writer:
             writer.write_weights(self.weights_to_save(state_dict))
             writer.write_text("config.json", json.dumps(self.config_to_save(), indent=2) + "\n")
+            for name, content in self.files_beside().items():
+                writer.write_bytes(name, content)
 
 
 def _children_first(module: nn.Module, prefix: str, inner: bool) -> Iterator[tuple[str, nn.Module]]:

@@ -5,7 +5,6 @@ Dimension letters: B rows, T tokens, b rows that go on, k beams, c candidates, V
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -15,8 +14,8 @@ from lt_trainer.models.generation_config import FILE, GenerationConfig
 from lt_trainer.models.scores import adjust, narrow
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -51,22 +50,21 @@ class Generates(PreTrainedModel):
     def generation_config(self) -> GenerationConfig:
         """The settings that `generate` begins with: those of the folder that the model came from, if it has some."""
         if self._generation_config is None:
-            folder = Path(self.config.name_or_path)
-            plain = GenerationConfig.from_model_config(self.config)
-            found = bool(self.config.name_or_path) and (folder / FILE).is_file()
-            self._generation_config = GenerationConfig.from_pretrained(folder) if found else plain
+            self._generation_config = GenerationConfig.from_model_config(self.config)
         return self._generation_config
 
     @generation_config.setter
     def generation_config(self, config: GenerationConfig) -> None:
         self._generation_config = config
 
-    def save_pretrained(
-        self, folder: str | os.PathLike[str], *, state_dict: Mapping[str, Tensor] | None = None
-    ) -> None:
-        """As in PreTrainedModel; and generation_config.json."""
-        super().save_pretrained(folder, state_dict=state_dict)
-        self.generation_config.save_pretrained(folder)
+    def read_beside(self, folder: Path) -> None:
+        """Takes the folder's generation_config.json, if it has one."""
+        if (folder / FILE).is_file():
+            self._generation_config = GenerationConfig.from_pretrained(folder)
+
+    def files_beside(self) -> dict[str, bytes]:
+        """generation_config.json."""
+        return {FILE: self.generation_config.to_json_string().encode()}
 
     @torch.no_grad()
     def generate(

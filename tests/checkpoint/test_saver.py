@@ -10,6 +10,7 @@ from lt_trainer.args.plan import Saving
 from lt_trainer.checkpoint.find import list_checkpoints, verify
 from lt_trainer.checkpoint.saver import Saver, save_model, unique_weights
 from lt_trainer.files import LOCK
+from lt_trainer.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from lt_trainer.models.weights import WeightIndex
 from lt_trainer.state import TrainerState
 from tests.checkpoint.states import save, state_at
@@ -205,3 +206,11 @@ def test_views_of_one_storage_are_all_kept() -> None:
     model.register_buffer("first", whole[:2])
     model.register_buffer("second", whole[2:])
     assert list(unique_weights(model)) == ["first", "second"]
+
+
+def test_a_model_that_writes_keeps_its_settings_in_what_is_saved(tmp_path: Path) -> None:
+    config = GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=1, n_positions=8)
+    model = GPT2LMHeadModel(config)
+    model.generation_config.num_beams = 3
+    save_model(tmp_path, model, None)
+    assert GPT2LMHeadModel.from_pretrained(tmp_path).generation_config.num_beams == 3

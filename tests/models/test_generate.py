@@ -182,10 +182,15 @@ def test_a_draw_is_narrowed_to_the_best() -> None:
     [
         ({"num_beams": 0}, "num_beams=0: expected at least 1"),
         ({"num_return_sequences": 2}, "num_return_sequences=2 and num_beams=1"),
+        ({"num_return_sequences": 3, "num_beams": 2, "do_sample": True}, "num_return_sequences=3 and num_beams=2"),
         ({"temperature": 0.0, "do_sample": True}, "temperature=0.0: expected above 0"),
         ({"top_p": 1.5}, "top_p=1.5"),
         ({"early_stopping": "always"}, "early_stopping='always': expected True, False or 'never'"),
         ({"min_new_tokens": 5, "max_new_tokens": 3}, "min_new_tokens=5 is more than max_new_tokens=3"),
+        ({"do_sample": False, "temperature": 0.5}, "do_sample=False takes the best token, and temperature=0.5"),
+        ({"min_length": 12, "max_length": 9}, "min_length=12 is more than max_length=9"),
+        ({"min_p": 0.1}, "min_p=0.1: not supported here"),
+        ({"use_cache": False}, "use_cache=False: not supported here"),
         ({"max_length": 7}, "max_length=7: expected more than the prompt's 7 tokens"),
         ({"max_new_tokens": 30}, "would reach 37 tokens, but the model has positions for 24"),
     ],
@@ -213,6 +218,56 @@ def test_settings_come_back_from_a_folder_with_those_that_are_not_used(tmp_path:
     config.save_pretrained(tmp_path)
     assert GenerationConfig.from_pretrained(tmp_path) == config
     assert config.to_dict() == {"num_beams": 4, "eos_token_id": [1, 2], "transformers_version": "5"}
+
+
+def test_settings_are_read_from_a_folder_and_from_a_file_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / "short.json").write_text('{"max_new_tokens": 3}')
+    for found in (
+        GenerationConfig.from_pretrained(tmp_path, "short.json"),
+        GenerationConfig.from_pretrained(tmp_path / "short.json"),
+    ):
+        assert found == GenerationConfig(max_new_tokens=3)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"list\.json: expected a JSON object of settings, found list"):
+        GenerationConfig.from_pretrained(tmp_path / "list.json")
+
+
+def test_a_setting_of_a_file_that_would_change_the_text_is_refused_when_it_is_used() -> None:
+    config = GenerationConfig.from_dict({"suppress_tokens": [3], "typical_p": 1.0, "transformers_version": "5"})
+    with pytest.raises(ValueError, match=r"suppress_tokens=\[3\]: not supported here") as caught:
+        gpt2().generate(**prompts(), generation_config=config)
+    assert "typical_p" not in str(caught.value)
+
+
+def test_what_nothing_reads_is_told_once_by_generate_and_refused_where_it_is_strict(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gpt2().generate(**prompts(), max_new_tokens=1, temperature=0.5)
+    assert "temperature=0.5 is not read without do_sample=True" in caplog.text
+    config = GenerationConfig(length_penalty=2.0)
+    config.validate()
+    with pytest.raises(ValueError, match=r"length_penalty=2\.0 is not read without num_beams above 1"):
+        config.validate(strict=True)
+    GenerationConfig(length_penalty=2.0, num_beams=2).validate(strict=True)
+
+
+def test_settings_that_a_file_holds_may_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+    drawn = GenerationConfig(do_sample=True, temperature=0.5)
+    assert not drawn.with_overrides({"do_sample": False, "temperature": 0.0, "top_p": 1.0}).do_sample
+    assert not caplog.text
+
+
+def test_values_are_updated_in_place_and_others_come_back() -> None:
+    config = GenerationConfig()
+    assert config.update(num_beams=3, toys=1) == {"toys": 1}
+    assert config.num_beams == 3
+
+
+def test_settings_of_an_old_model_configuration_are_taken() -> None:
+    config = GPT2Config.from_dict({"vocab_size": 40, "eos_token_id": 1, "num_beams": 4, "max_length": 30})
+    assert GenerationConfig.from_model_config(config) == GenerationConfig(
+        num_beams=4, max_length=30, eos_token_id=1, bos_token_id=config.bos_token_id, pad_token_id=config.pad_token_id
+    )
 
 
 def test_a_model_takes_the_settings_of_its_folder_and_writes_them(tmp_path: Path) -> None:
