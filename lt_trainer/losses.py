@@ -120,13 +120,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ]
         total = hidden.new_zeros((), dtype=torch.float32)
         weight, bias = weight.to(kind), None if bias is None else bias.to(kind)
+        rows_at_once = min(chunk_rows, hidden.shape[0])
+        logits = weight.new_empty(rows_at_once, weight.shape[0])  # one for all chunks: fresh memory is slow
         with torch.autocast(device, enabled=False):
             for start in range(0, hidden.shape[0], chunk_rows):
                 rows = slice(start, start + chunk_rows)
                 x = hidden[rows].to(kind)
-                part, slope = _chunk(
-                    F.linear(x, weight, bias).float(), labels[rows], smoothing, any(ctx.needs_input_grad)
-                )
+                _project(x, weight, bias, logits[: len(x)])
+                part, slope = _chunk(logits[: len(x)].float(), labels[rows], smoothing, any(ctx.needs_input_grad))
                 total += part
                 _accumulate(grads, rows, x, weight, slope)
         ctx.save_for_backward(*grads)
@@ -139,6 +140,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return (*grads, None, None, None)
 
 
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    if bias is None:
+        torch.mm(x, weight.T, out=out)
+    else:
+        torch.addmm(bias, x, weight.T, out=out)
+
+
 def _chunk(logits: Tensor, labels: Tensor, smoothing: float, with_slope: bool) -> tuple[Tensor, Tensor | None]:
     """The loss of a chunk, and its derivative by the logits, written over them.
 
@@ -147,18 +155,20 @@ def _chunk(logits: Tensor, labels: Tensor, smoothing: float, with_slope: bool) -
     classes = logits.shape[1]
     valid = labels != IGNORED
     at = labels.where(valid, 0)[:, None]
-    log_norm = logits.logsumexp(dim=1, keepdim=True)
     expected = (1 - smoothing) * logits.gather(1, at) + (
         smoothing * logits.mean(dim=1, keepdim=True) if smoothing else 0
     )
-    total = ((log_norm - expected).squeeze(1) * valid).sum()
+    top = logits.amax(dim=1, keepdim=True)
+    exponential = logits.sub_(top).exp_()  # in place, where logsumexp would fill as much memory again
+    norm = exponential.sum(dim=1, keepdim=True)
+    total = ((top + norm.log() - expected).squeeze(1) * valid).sum()
     if not with_slope:
         return total, None
-    slope = logits.sub_(log_norm).exp_()
+    counted = valid[:, None].to(logits.dtype)
+    slope = exponential.mul_(counted / norm)
     if smoothing:
-        slope -= smoothing / classes
-    slope.scatter_add_(1, at, torch.full_like(log_norm, smoothing - 1))
-    return total, slope.mul_(valid[:, None])
+        slope -= counted * (smoothing / classes)
+    return total, slope.scatter_add_(1, at, (smoothing - 1) * counted)
 
 
 def _accumulate(grads: list[Tensor | None], rows: slice, x: Tensor, weight: Tensor, slope: Tensor | None) -> None:
@@ -171,7 +181,9 @@ def _accumulate(grads: list[Tensor | None], rows: slice, x: Tensor, weight: Tens
     slope = slope.to(x.dtype)
     if grad_hidden is not None:
         grad_hidden[rows] = slope @ weight
-    if grad_weight is not None:
+    if grad_weight is not None and grad_weight.dtype == x.dtype:
+        grad_weight.addmm_(slope.T, x)  # without a copy as large as the projection
+    elif grad_weight is not None:
         grad_weight += slope.T @ x
 
 

@@ -175,3 +175,38 @@ def assert_rows_do_not_meet(model: Any, batch: dict[str, Any], head: str) -> Non
     other = model(**{**inputs, "input_ids": changed})
     assert torch.equal(other[name][1:], out[name][1:])
     assert not torch.equal(other[name][0], out[name][0])
+
+
+class Parity:
+    """What every family is held to; a module of tests/parity names CONFIG, SETTINGS, HEADS and PRETRAINED beside it."""
+
+    pad_token = 0
+    reads_first_token = True
+    """Rows are classified by their first token, which `transformers` takes from column 0."""
+    counts_columns = True
+    """Positions are the columns of the batch."""
+
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_loss_logits_and_every_gradient_are_equal(self, folder: Any, head: str, side: str) -> None:
+        ours, theirs = pair(folder(), head, **options_of(head))
+        batch = batch_of(head, side, pad=self.pad_token)
+        out = ours(**batch)
+        alone = self.reads_first_token and side == "left" and head == "SequenceClassification"
+        expected = rows_alone(theirs, batch, columns=self.counts_columns) if alone else theirs(**batch)
+        assert_equal_outputs(out, expected, batch["attention_mask"] == 1)
+        assert_equal_gradients(ours, theirs, out["loss"], expected["loss"])
+
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_rows_of_a_batch_do_not_meet(self, folder: Any, head: str, side: str) -> None:
+        ours, _ = pair(folder(), head, **options_of(head))
+        assert_rows_do_not_meet(ours, padded(side=side, pad=self.pad_token), head)
+
+    def test_names_and_freshly_drawn_heads_are_equal(self, folder: Any, any_head: str | None) -> None:
+        """From the same seed even a new head has the values that `transformers` gives it."""
+        assert_equal_names(*pair(folder(), any_head, **options_of(any_head)))
+
+    def test_a_folder_goes_there_and_back_byte_for_byte(
+        self, folder: Any, tmp_path: Path, any_head: str | None
+    ) -> None:
+        ours, _ = pair(folder(), any_head, **options_of(any_head))
+        assert_folder_goes_there_and_back(ours, any_head, tmp_path)

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import nn
 
-from lt_trainer import losses
-from lt_trainer.models.attention import AttentionPlan, attend, plan_attention
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.configuration import PretrainedConfig
-from lt_trainer.models.heads import Output, QuestionAnswering, SequenceClassification, TokenHead, as_asked
+from lt_trainer.models.encoder import Layers, attend_heads
+from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
-from lt_trainer.models.outputs import ModelOutput
-from lt_trainer.packed import PackedBatch, Read, select_rows, unpack
+from lt_trainer.models.vocabulary import MaskedLM
+from lt_trainer.packed import PackedBatch, Read, select_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lt_trainer.models.attention import AttentionPlan
 
 
 class BertConfig(PretrainedConfig):
@@ -104,12 +105,9 @@ class BertSelfAttention(nn.Module):
 
     def forward(self, asking_RD: Tensor, x_ND: Tensor, plan: AttentionPlan) -> Tensor:
         """[R, D]: what the asking tokens learn from all tokens of their rows."""
-        heads = (self.config.num_attention_heads, -1)
-        q_RHK = self.query(asking_RD).unflatten(1, heads)
-        k_NHK, v_NHK = self.key(x_ND).unflatten(1, heads), self.value(x_ND).unflatten(1, heads)
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
-        implementation = self.config.attn_implementation
-        return attend(q_RHK, k_NHK, v_NHK, plan, dropout=dropout, implementation=implementation).flatten(1)
+        projected = (self.query(asking_RD), self.key(x_ND), self.value(x_ND))
+        return attend_heads(*projected, plan, self.config, dropout)
 
 
 class BertResidual(nn.Module):
@@ -169,35 +167,11 @@ class BertLayer(nn.Module):
         return output
 
 
-class BertEncoder(nn.Module):
+class BertEncoder(Layers):
     """The layers."""
 
     def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layer = nn.ModuleList([BertLayer(config) for _ in range(config.num_hidden_layers)])
-
-    def forward(self, x_ND: Tensor, lengths: tuple[int, ...], read: Read | None = None) -> Tensor:
-        """Runs the layers.
-
-        Args:
-            x_ND: embedded tokens.
-            lengths: of the rows, adding up to N.
-            read: the tokens whose output is read: the last layer asks for those alone, which is exact.
-
-        Returns:
-            [R, D], or [N, D] without `read`.
-        """
-        heads = self.config.num_attention_heads
-        plan = plan_attention(lengths, heads, device=x_ND.device)
-        last = len(self.layer) - (read is not None)
-        for layer in self.layer[:last]:
-            x_ND = layer(x_ND, x_ND, plan)
-        if read is None:
-            return x_ND
-        asking_RD = select_rows(x_ND, read.index_R)
-        read_RD: Tensor = self.layer[last](asking_RD, x_ND, plan.asked_by(read.lengths, heads))
-        return read_RD
+        super().__init__(config, [BertLayer(config) for _ in range(config.num_hidden_layers)])
 
 
 class BertPooler(nn.Module):
@@ -220,7 +194,7 @@ class BertPreTrainedModel(PreTrainedModel):
     base_model_prefix = "bert"
 
 
-class BertModel(BertPreTrainedModel):
+class BertModel(BertPreTrainedModel, HiddenStates):
     """Embeddings, encoder and pooler."""
 
     fresh_allowed = ("pooler.",)
@@ -242,34 +216,9 @@ class BertModel(BertPreTrainedModel):
         states: Tensor = self.encoder(self.embeddings(packed), packed.lengths, read)
         return states
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        *,
-        packed: PackedBatch | None = None,
-        return_dict: bool | None = None,
-    ) -> Output:
-        """Hidden states.
-
-        Args:
-            input_ids: [B, T]; with the next three the padded form of the input.
-            attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
-            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = each token's column.
-            packed: the packed form of the input, in place of the padded one.
-            return_dict: False returns a tuple.
-
-        Returns:
-            `last_hidden_state` [B, T, D], zero at pad positions; `pooler_output` [B, D], of each row's first token.
-        """
-        packed, _ = self.packed_inputs(input_ids, attention_mask, token_type_ids, position_ids, packed)
-        x_ND = self.encode(packed)
-        pooled_BD = None if self.pooler is None else self.pooler(select_rows(x_ND, packed.first().index_R))
-        output = ModelOutput({"last_hidden_state": unpack(x_ND, packed), "pooler_output": pooled_BD})
-        return as_asked(output, return_dict)
+    def pooled(self, x_ND: Tensor, packed: PackedBatch) -> Tensor | None:
+        """Of each row's first token, [B, D]; None without a pooler."""
+        return None if self.pooler is None else self.pooler(select_rows(x_ND, packed.first().index_R))
 
 
 class BertForSequenceClassification(BertPreTrainedModel, SequenceClassification):
@@ -278,7 +227,7 @@ class BertForSequenceClassification(BertPreTrainedModel, SequenceClassification)
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.bert = BertModel(config)
-        self.dropout = Dropout(_classifier_dropout(config))
+        self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -289,20 +238,15 @@ class BertForSequenceClassification(BertPreTrainedModel, SequenceClassification)
         return scores
 
 
-class BertForTokenClassification(BertPreTrainedModel, TokenHead):
+class BertForTokenClassification(BertPreTrainedModel, TokenClassification):
     """BERT with a classifier of tokens."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.bert = BertModel(config, add_pooling_layer=False)
-        self.dropout = Dropout(_classifier_dropout(config))
+        self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, C]."""
-        scores: Tensor = self.classifier(self.dropout(x))
-        return scores
 
 
 class BertForQuestionAnswering(BertPreTrainedModel, QuestionAnswering):
@@ -313,11 +257,6 @@ class BertForQuestionAnswering(BertPreTrainedModel, QuestionAnswering):
         self.bert = BertModel(config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[N, 2]."""
-        scores: Tensor = self.qa_outputs(x)
-        return scores
 
 
 class BertTransform(BertDense):
@@ -334,18 +273,13 @@ class BertTransform(BertDense):
 
 
 class BertPredictions(nn.Module):
-    """Scores of the vocabulary; the decoder's weight is the word embeddings, its bias is `bias`."""
+    """What scores the vocabulary; the decoder's weight is the word embeddings, its bias is `bias`."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.transform = BertTransform(config)
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, x_ND: Tensor) -> Tensor:
-        """[N, V]."""
-        scores: Tensor = self.decoder(self.transform(x_ND))
-        return scores
 
 
 class BertMaskedLMHead(nn.Module):
@@ -356,7 +290,7 @@ class BertMaskedLMHead(nn.Module):
         self.predictions = BertPredictions(config)
 
 
-class BertForMaskedLM(BertPreTrainedModel, TokenHead):
+class BertForMaskedLM(BertPreTrainedModel, MaskedLM):
     """BERT that predicts hidden tokens; only those are projected to the vocabulary."""
 
     tied_weights: ClassVar[dict[str, str]] = {
@@ -370,23 +304,18 @@ class BertForMaskedLM(BertPreTrainedModel, TokenHead):
         self.cls = BertMaskedLMHead(config)
         self.post_init()
 
-    @property
-    def num_classes(self) -> int:
-        """The vocabulary."""
-        return self.config.vocab_size
+    def get_output_embeddings(self) -> nn.Linear:
+        """The decoder."""
+        return self.cls.predictions.decoder
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, V]."""
-        scores: Tensor = self.cls.predictions(x)
-        return scores
-
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the hidden tokens, a chunk of logits at a time."""
-        head = self.cls.predictions
-        return losses.linear_cross_entropy(head.transform(x_RD), head.decoder.weight, head.decoder.bias, labels_R)
+    def transform(self, x: Tensor) -> Tensor:
+        """Dense, activation and norm."""
+        transformed: Tensor = self.cls.predictions.transform(x)
+        return transformed
 
 
-def _classifier_dropout(config: BertConfig) -> float:
+def classifier_dropout(config: BertConfig) -> float:
+    """What a classifier drops: `classifier_dropout`, or as much as the layers do."""
     return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
 
 

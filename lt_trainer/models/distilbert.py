@@ -14,16 +14,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lt_trainer import losses
-from lt_trainer.models.attention import AttentionPlan, attend, plan_attention
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.configuration import PretrainedConfig
-from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenHead
+from lt_trainer.models.encoder import Layers, attend_heads
+from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
-from lt_trainer.packed import PackedBatch, Read, select_rows
+from lt_trainer.models.vocabulary import MaskedLM
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lt_trainer.models.attention import AttentionPlan
+    from lt_trainer.packed import PackedBatch, Read
 
 _EPS = 1e-12  # of every norm; no setting
 
@@ -109,14 +111,10 @@ class DistilBertSelfAttention(nn.Module):
 
     def forward(self, asking_RD: Tensor, x_ND: Tensor, plan: AttentionPlan) -> Tensor:
         """[R, D]: what the asking tokens learn from all tokens of their rows."""
-        heads = (self.config.n_heads, -1)
-        q_RHK = self.q_lin(asking_RD).unflatten(1, heads)
-        k_NHK, v_NHK = self.k_lin(x_ND).unflatten(1, heads), self.v_lin(x_ND).unflatten(1, heads)
         dropout = self.config.attention_dropout if self.training else 0.0
-        implementation = self.config.attn_implementation
-        attended_RHK = attend(q_RHK, k_NHK, v_NHK, plan, dropout=dropout, implementation=implementation)
-        projected: Tensor = self.out_lin(attended_RHK.flatten(1))
-        return projected
+        projected_RD = (self.q_lin(asking_RD), self.k_lin(x_ND), self.v_lin(x_ND))
+        output: Tensor = self.out_lin(attend_heads(*projected_RD, plan, self.config, dropout))
+        return output
 
 
 class DistilBertFeedForward(nn.Module):
@@ -151,26 +149,11 @@ class DistilBertBlock(nn.Module):
         return add_norm(self.ffn(attended_RD), attended_RD, self.output_layer_norm, self.dropout_prob)
 
 
-class DistilBertTransformer(nn.Module):
+class DistilBertTransformer(Layers):
     """The layers."""
 
     def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layer = nn.ModuleList([DistilBertBlock(config) for _ in range(config.n_layers)])
-
-    def forward(self, x_ND: Tensor, lengths: tuple[int, ...], read: Read | None = None) -> Tensor:
-        """[R, D], or [N, D] without `read`: the tokens whose output is read, for which the last layer is computed."""
-        heads = self.config.n_heads
-        plan = plan_attention(lengths, heads, device=x_ND.device)
-        last = len(self.layer) - (read is not None)
-        for layer in self.layer[:last]:
-            x_ND = layer(x_ND, x_ND, plan)
-        if read is None:
-            return x_ND
-        asking_RD = select_rows(x_ND, read.index_R)
-        read_RD: Tensor = self.layer[last](asking_RD, x_ND, plan.asked_by(read.lengths, heads))
-        return read_RD
+        super().__init__(config, [DistilBertBlock(config) for _ in range(config.n_layers)])
 
 
 class DistilBertPreTrainedModel(PreTrainedModel):
@@ -223,7 +206,7 @@ class DistilBertForSequenceClassification(DistilBertPreTrainedModel, SequenceCla
         return scores
 
 
-class DistilBertForTokenClassification(DistilBertPreTrainedModel, TokenHead):
+class DistilBertForTokenClassification(DistilBertPreTrainedModel, TokenClassification):
     """DistilBERT with a classifier of tokens."""
 
     def __init__(self, config: DistilBertConfig) -> None:
@@ -232,11 +215,6 @@ class DistilBertForTokenClassification(DistilBertPreTrainedModel, TokenHead):
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(config.dim, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, C]."""
-        scores: Tensor = self.classifier(self.dropout(x))
-        return scores
 
 
 class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, QuestionAnswering):
@@ -255,7 +233,7 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, QuestionAnswerin
         return scores
 
 
-class DistilBertForMaskedLM(DistilBertPreTrainedModel, TokenHead):
+class DistilBertForMaskedLM(DistilBertPreTrainedModel, MaskedLM):
     """DistilBERT that predicts hidden tokens; only those are projected to the vocabulary."""
 
     tied_weights: ClassVar[dict[str, str]] = {"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}
@@ -269,23 +247,13 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel, TokenHead):
         self.vocab_projector = nn.Linear(config.dim, config.vocab_size)
         self.post_init()
 
-    @property
-    def num_classes(self) -> int:
-        """The vocabulary."""
-        return self.config.vocab_size
+    def get_output_embeddings(self) -> nn.Linear:
+        """The projector."""
+        return self.vocab_projector
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, V]."""
-        scores: Tensor = self.vocab_projector(self._transform(x))
-        return scores
-
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the hidden tokens, a chunk of logits at a time."""
-        head = self.vocab_projector
-        return losses.linear_cross_entropy(self._transform(x_RD), head.weight, head.bias, labels_R)
-
-    def _transform(self, x_RD: Tensor) -> Tensor:
-        normed: Tensor = self.vocab_layer_norm(self.activation(self.vocab_transform(x_RD)))
+    def transform(self, x: Tensor) -> Tensor:
+        """Dense, activation and norm."""
+        normed: Tensor = self.vocab_layer_norm(self.activation(self.vocab_transform(x)))
         return normed
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import nn
 
-from lt_trainer import losses
 from lt_trainer.models.attention import AttentionPlan, attend, plan_attention
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.causal import Continues
 from lt_trainer.models.configuration import PretrainedConfig
-from lt_trainer.models.heads import CausalLM, HiddenStates, QuestionAnswering, SequenceClassification, TokenHead
+from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, add_dropped
+from lt_trainer.models.vocabulary import CausalLM
 from lt_trainer.packed import PackedBatch, Read, select_rows
 
 if TYPE_CHECKING:
@@ -238,14 +238,9 @@ class GPT2LMHeadModel(GPT2PreTrainedModel, CausalLM, Continues):
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.post_init()
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, V]."""
-        scores: Tensor = self.lm_head(x)
-        return scores
-
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the targets, a chunk of logits at a time."""
-        return losses.linear_cross_entropy(x_RD, self.lm_head.weight, None, labels_R)
+    def get_output_embeddings(self) -> nn.Linear:
+        """The scores' weight, which is that of the embeddings."""
+        return self.lm_head
 
 
 class GPT2ForSequenceClassification(GPT2PreTrainedModel, SequenceClassification):
@@ -268,7 +263,7 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel, SequenceClassification)
         return scores
 
 
-class GPT2ForTokenClassification(GPT2PreTrainedModel, TokenHead):
+class GPT2ForTokenClassification(GPT2PreTrainedModel, TokenClassification):
     """GPT-2 with a classifier of tokens."""
 
     def __init__(self, config: GPT2Config) -> None:
@@ -277,11 +272,6 @@ class GPT2ForTokenClassification(GPT2PreTrainedModel, TokenHead):
         self.dropout = Dropout(0.1 if config.classifier_dropout is None else config.classifier_dropout)
         self.classifier = nn.Linear(config.n_embd, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, C]."""
-        scores: Tensor = self.classifier(self.dropout(x))
-        return scores
 
 
 class GPT2ForQuestionAnswering(GPT2PreTrainedModel, QuestionAnswering):
@@ -292,11 +282,6 @@ class GPT2ForQuestionAnswering(GPT2PreTrainedModel, QuestionAnswering):
         self.transformer = GPT2Model(config)
         self.qa_outputs = nn.Linear(config.n_embd, 2)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[N, 2]."""
-        scores: Tensor = self.qa_outputs(x)
-        return scores
 
 
 MODELS = {

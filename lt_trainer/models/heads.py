@@ -45,23 +45,72 @@ class HiddenStates(PreTrainedModel):
         Args:
             input_ids: [B, T]; with the next three the padded form of the input.
             attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T]; takes no effect in a family without types.
-            position_ids: [B, T]; takes no effect in a family without a table of positions.
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0;
+                takes no effect in a family without types.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts;
+                takes no effect in a family without a table of positions.
             packed: the packed form of the input, in place of the padded one.
             return_dict: False returns a tuple.
 
         Returns:
-            `last_hidden_state` [B, T, D], zero at pad positions.
+            `last_hidden_state` [B, T, D], zero at pad positions; with a pooler `pooler_output` [B, D].
         """
         packed, _ = self.packed_inputs(input_ids, attention_mask, token_type_ids, position_ids, packed)
-        return as_asked(ModelOutput({"last_hidden_state": unpack(self.encode(packed), packed)}), return_dict)
+        x_ND = self.encode(packed)
+        values = {"last_hidden_state": unpack(x_ND, packed), "pooler_output": self.pooled(x_ND, packed)}
+        return as_asked(ModelOutput(values), return_dict)
+
+    def pooled(self, x_ND: Tensor, packed: PackedBatch) -> Tensor | None:
+        """What a family makes of its last hidden states for each row, [B, D]; None where it has no such thing."""
+        return None
 
 
 class Head(PreTrainedModel):
     """A base model with a score on top.
 
-    A family's class makes the layers and says in `scores` how hidden states become scores; the forward is here.
+    A family's class makes the layers and says in `scores` how hidden states become scores; the rest is here.
     """
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        num_items_in_batch: Tensor | int | None = None,
+        packed: PackedBatch | None = None,
+        output_logits: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Output:
+        """Scores rows or tokens, as the head does.
+
+        Args:
+            input_ids: [B, T]; with the next three the padded form of the input.
+            attention_mask: [B, T], non-zero = real token.
+            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
+            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
+            labels: what is learnt, -100 = no target; see the head's `outputs`.
+            num_items_in_batch: targets of the whole optimizer step; None = of this batch.
+            packed: the packed form of the input, in place of the padded one.
+            output_logits: True computes logits now, False leaves out those that the loss does not need, None computes
+                them when they are read (now, where there are no labels).
+            return_dict: False returns a tuple.
+
+        Returns:
+            `loss` (with labels) and `logits`; see the head's `outputs`.
+        """
+        packed, given = self.packed_inputs(
+            input_ids, attention_mask, token_type_ids, position_ids, packed, labels=labels
+        )
+        return as_asked(self.outputs(packed, given["labels"], num_items_in_batch, output_logits), return_dict)
+
+    def outputs(
+        self, packed: PackedBatch, labels: Tensor | None, num_items: Tensor | int | None, output_logits: bool | None
+    ) -> ModelOutput:
+        """Loss and logits of a packed batch; the arguments are those of `forward`."""
+        raise NotImplementedError
 
     def scores(self, x: Tensor) -> Tensor:
         """Hidden states [..., D] of the base model to scores [..., C]."""
@@ -97,42 +146,24 @@ class SequenceClassification(Head):
             return int((labels != losses.IGNORED).sum())
         return int(labels.numel())
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        *,
-        num_items_in_batch: Tensor | int | None = None,
-        packed: PackedBatch | None = None,
-        output_logits: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Output:
-        """Scores rows.
+    def outputs(
+        self, packed: PackedBatch, labels: Tensor | None, num_items: Tensor | int | None, output_logits: bool | None
+    ) -> ModelOutput:
+        """Scores of rows.
 
         Args:
-            input_ids: [B, T]; with the next three the padded form of the input.
-            attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
-            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
+            packed: the batch.
             labels: [B] int64 classes (-100 = no target), [B, C] for several labels a row, [B] or [B, C] floats for
                 regression; `config.problem_type` is set from the first labels where it is None.
-            num_items_in_batch: targets of the whole optimizer step; None = of this batch.
-            packed: the packed form of the input, in place of the padded one.
+            num_items: targets of the whole optimizer step; None = of this batch.
             output_logits: takes no effect: [B, C] costs nothing.
-            return_dict: False returns a tuple.
 
         Returns:
             `loss` (with labels), `logits` [B, C].
         """
-        packed, given = self.packed_inputs(
-            input_ids, attention_mask, token_type_ids, position_ids, packed, labels=labels
-        )
         logits_BC = self.scores(self.base_model.encode(packed, self.row_tokens(packed)))
-        loss = self._loss(logits_BC, given["labels"], num_items_in_batch) if labels is not None else None
-        return as_asked(ModelOutput({"loss": loss, "logits": logits_BC}), return_dict)
+        loss = None if labels is None else self._loss(logits_BC, labels, num_items)
+        return ModelOutput({"loss": loss, "logits": logits_BC})
 
     def _loss(self, logits_BC: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
         kind = self.config.problem_type = self._problem_type(labels)
@@ -210,53 +241,31 @@ class TokenHead(Head):
         mask = batch.get("attention_mask")
         return int((target if mask is None else target & (mask != 0)).sum())
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        *,
-        num_items_in_batch: Tensor | int | None = None,
-        packed: PackedBatch | None = None,
-        output_logits: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Output:
-        """Scores tokens.
+    def outputs(
+        self, packed: PackedBatch, labels: Tensor | None, num_items: Tensor | int | None, output_logits: bool | None
+    ) -> ModelOutput:
+        """Scores of tokens.
 
         Args:
-            input_ids: [B, T]; with the next three the padded form of the input.
-            attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
-            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
-            labels: [B, T] int64, -100 = no target; with `packed` those of `packed.read`, [R].
-            num_items_in_batch: targets of the whole optimizer step; None = of this batch.
-            packed: the packed form of the input, in place of the padded one.
+            packed: the batch, with the places of the targets in `read` where there are labels.
+            labels: [R] int64, those of the targets alone: `pack_inputs` takes them from [B, T].
+            num_items: targets of the whole optimizer step; None = of this batch.
             output_logits: True computes the logits of all tokens now, False leaves them out, None computes them
                 when they are read (now, where there are no labels).
-            return_dict: False returns a tuple.
 
         Returns:
             `loss` (with labels), `logits` [B, T, C], zero at pad positions.
         """
-        packed, given = self.packed_inputs(
-            input_ids, attention_mask, token_type_ids, position_ids, packed, labels=labels
-        )
         if labels is None:
-            logits = unpack(self.scores(self._read(packed, True)), packed)
-            return as_asked(ModelOutput({"logits": logits}), return_dict)
-        if output_logits:
-            assert packed.read is not None
-            scores_NC = self.scores(self._read(packed, True))
-            part = losses.cross_entropy(scores_NC[packed.read.index_R], given["labels"])
-            output = ModelOutput(
-                {"loss": losses.mean_loss(part, num_items_in_batch), "logits": unpack(scores_NC, packed)}
-            )
-            return as_asked(output, return_dict)
-        part = self.loss_at(self._read(packed, False), given["labels"])
-        lazy = {} if output_logits is False else {"logits": partial(self._logits, packed)}
-        return as_asked(ModelOutput({"loss": losses.mean_loss(part, num_items_in_batch)}, lazy=lazy), return_dict)
+            return ModelOutput({"logits": self._logits(packed)})
+        if not output_logits:
+            loss = losses.mean_loss(self.loss_at(self._read(packed, False), labels), num_items)
+            lazy = {} if output_logits is False else {"logits": partial(self._logits, packed)}
+            return ModelOutput({"loss": loss}, lazy=lazy)
+        assert packed.read is not None
+        scores_NC = self.scores(self._read(packed, True))
+        loss = losses.mean_loss(losses.cross_entropy(scores_NC[packed.read.index_R], labels), num_items)
+        return ModelOutput({"loss": loss, "logits": unpack(scores_NC, packed)})
 
     def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
         """The loss at the targets."""
@@ -266,35 +275,28 @@ class TokenHead(Head):
         return unpack(self.scores(self._read(packed, True)), packed)
 
 
-class CausalLM(TokenHead):
-    """Each token predicts the next of its row; the first of a row is no target, wherever the row lies in a batch."""
+class TokenClassification(TokenHead):
+    """Classes of tokens by one layer, `classifier`, behind `dropout`."""
 
-    @property
-    def num_classes(self) -> int:
-        """The vocabulary."""
-        size: int = self.config.vocab_size
-        return size
+    dropout: nn.Module
+    classifier: nn.Module
 
-    def targets(self, labels_N: Tensor, packed: PackedBatch) -> Tensor:
-        """The label of the row's next token, [N]."""
-        next_N = labels_N.roll(-1)
-        next_N[torch.tensor(packed.lengths, device=next_N.device).cumsum(0) - 1] = losses.IGNORED
-        return next_N
-
-    def count_targets(self, batch: Mapping[str, Any]) -> int:
-        """Labels after the first token of each row."""
-        count, mask = super().count_targets(batch), batch.get("attention_mask")
-        if batch.get("packed") is not None:
-            return count
-        labels_BT = batch["labels"]
-        first_B = torch.zeros(len(labels_BT), dtype=torch.int64) if mask is None else (mask != 0).int().argmax(1)
-        return count - int((labels_BT.gather(1, first_B[:, None]) != losses.IGNORED).sum())
+    def scores(self, x: Tensor) -> Tensor:
+        """[R, C]."""
+        scores: Tensor = self.classifier(self.dropout(x))
+        return scores
 
 
 class QuestionAnswering(Head):
     """Two scores for every token: where an answer starts and where it ends."""
 
     label_names = ("start_positions", "end_positions")
+    qa_outputs: nn.Module
+
+    def scores(self, x: Tensor) -> Tensor:
+        """[N, 2]."""
+        scores: Tensor = self.qa_outputs(x)
+        return scores
 
     def count_targets(self, batch: Mapping[str, Any]) -> int:
         """Rows whose answer lies inside the row."""
@@ -319,17 +321,8 @@ class QuestionAnswering(Head):
     ) -> Output:
         """Scores tokens as the start and the end of an answer; the softmax of the loss is over real tokens alone.
 
-        Args:
-            input_ids: [B, T]; with the next three the padded form of the input.
-            attention_mask: [B, T], non-zero = real token.
-            token_type_ids: [B, T] int64, which text of a pair a token is of: 0 the first, 1 the second; None = all 0.
-            position_ids: [B, T] or [1, T] int64, row of the position table, from 0; None = as the family counts.
-            start_positions: [B] columns in 0..T-1; others are no target.
-            end_positions: likewise.
-            num_items_in_batch: rows with a target of the whole optimizer step; None = of this batch.
-            packed: the packed form of the input, in place of the padded one.
-            output_logits: takes no effect: the loss needs them.
-            return_dict: False returns a tuple.
+        The arguments are those of `Head.forward`, with two in place of `labels`: `start_positions` and `end_positions`,
+        [B] columns in 0..T-1; others are no target. `output_logits` takes no effect: the loss needs the logits.
 
         Returns:
             `loss` (with positions), `start_logits` and `end_logits` [B, T], -10000 at pad positions.

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lt_trainer import losses
 from lt_trainer.models.base import PreTrainedModel
-from lt_trainer.models.bert import BertConfig, BertEmbeddings, BertModel
-from lt_trainer.models.heads import ClassificationHead, QuestionAnswering, SequenceClassification, TokenHead
+from lt_trainer.models.bert import BertConfig, BertEmbeddings, BertModel, classifier_dropout
+from lt_trainer.models.heads import ClassificationHead, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import Dropout
+from lt_trainer.models.vocabulary import MaskedLM
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ class RobertaForSequenceClassification(RobertaPreTrainedModel, SequenceClassific
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
         self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.classifier = ClassificationHead(config.hidden_size, _classifier_dropout(config), config.num_labels)
+        self.classifier = ClassificationHead(config.hidden_size, classifier_dropout(config), config.num_labels)
         self.post_init()
 
     def scores(self, x: Tensor) -> Tensor:
@@ -96,20 +96,15 @@ class RobertaForSequenceClassification(RobertaPreTrainedModel, SequenceClassific
         return scores
 
 
-class RobertaForTokenClassification(RobertaPreTrainedModel, TokenHead):
+class RobertaForTokenClassification(RobertaPreTrainedModel, TokenClassification):
     """RoBERTa with a classifier of tokens."""
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
         self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.dropout = Dropout(_classifier_dropout(config))
+        self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, C]."""
-        scores: Tensor = self.classifier(self.dropout(x))
-        return scores
 
 
 class RobertaForQuestionAnswering(RobertaPreTrainedModel, QuestionAnswering):
@@ -121,14 +116,9 @@ class RobertaForQuestionAnswering(RobertaPreTrainedModel, QuestionAnswering):
         self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[N, 2]."""
-        scores: Tensor = self.qa_outputs(x)
-        return scores
-
 
 class RobertaLMHead(nn.Module):
-    """Scores of the vocabulary; the decoder's weight is the word embeddings, its bias is `bias`."""
+    """What scores the vocabulary; the decoder's weight is the word embeddings, its bias is `bias`."""
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__()
@@ -142,13 +132,8 @@ class RobertaLMHead(nn.Module):
         normed: Tensor = self.layer_norm(F.gelu(self.dense(x_ND)))
         return normed
 
-    def forward(self, x_ND: Tensor) -> Tensor:
-        """[N, V]."""
-        scores: Tensor = self.decoder(self.transform(x_ND))
-        return scores
 
-
-class RobertaForMaskedLM(RobertaPreTrainedModel, TokenHead):
+class RobertaForMaskedLM(RobertaPreTrainedModel, MaskedLM):
     """RoBERTa that predicts hidden tokens; only those are projected to the vocabulary."""
 
     tied_weights: ClassVar[dict[str, str]] = {
@@ -162,24 +147,13 @@ class RobertaForMaskedLM(RobertaPreTrainedModel, TokenHead):
         self.lm_head = RobertaLMHead(config)
         self.post_init()
 
-    @property
-    def num_classes(self) -> int:
-        """The vocabulary."""
-        return self.config.vocab_size
+    def get_output_embeddings(self) -> nn.Linear:
+        """The decoder."""
+        return self.lm_head.decoder
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, V]."""
-        scores: Tensor = self.lm_head(x)
-        return scores
-
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the hidden tokens, a chunk of logits at a time."""
-        head = self.lm_head
-        return losses.linear_cross_entropy(head.transform(x_RD), head.decoder.weight, head.decoder.bias, labels_R)
-
-
-def _classifier_dropout(config: RobertaConfig) -> float:
-    return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+    def transform(self, x: Tensor) -> Tensor:
+        """Dense, activation and norm."""
+        return self.lm_head.transform(x)
 
 
 MODELS = {

@@ -17,8 +17,9 @@ from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.cache import Cache
 from lt_trainer.models.checks import check_ids, check_labels
 from lt_trainer.models.generate import Generates
-from lt_trainer.models.heads import Head, Output, as_asked
+from lt_trainer.models.heads import Output, as_asked
 from lt_trainer.models.outputs import ModelOutput
+from lt_trainer.models.vocabulary import VocabularyHead
 from lt_trainer.packed import PackedBatch, Read, pack, select_rows, take, unpack
 
 if TYPE_CHECKING:
@@ -163,18 +164,8 @@ class ReadsItself(EncoderDecoder):
         return super().pack_inputs(batch)
 
 
-class Seq2SeqLM(EncoderDecoder, Head):
+class Seq2SeqLM(VocabularyHead, EncoderDecoder):
     """A score for every token of the vocabulary at every token of the target; the loss projects targets alone."""
-
-    @property
-    def num_classes(self) -> int:
-        """The vocabulary."""
-        size: int = self.config.vocab_size
-        return size
-
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the targets."""
-        return losses.cross_entropy(self.scores(x_RD), labels_R)
 
     def count_targets(self, batch: Mapping[str, Any]) -> int:
         """Labels that are not -100."""

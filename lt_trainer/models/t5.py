@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from torch import nn
 
-from lt_trainer import losses
 from lt_trainer.models.attention import AttentionPlan, attend, plan_attention
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.configuration import PretrainedConfig
@@ -23,7 +22,7 @@ from lt_trainer.models.heads import (
     HiddenStates,
     QuestionAnswering,
     SequenceClassification,
-    TokenHead,
+    TokenClassification,
 )
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, RMSNorm, add_dropped
 from lt_trainer.models.relative import RelativeBias
@@ -339,16 +338,13 @@ class T5ForConditionalGeneration(_T5EncoderDecoder, Seq2SeqLM, Writes):
         self.lm_head = T5Linear(config.d_model, config.vocab_size, 1.0)
         self.post_init()
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[N, V]."""
-        return cast("Tensor", self.lm_head(self._scaled(x)))
+    def get_output_embeddings(self) -> nn.Linear:
+        """The scores' weight."""
+        return self.lm_head
 
-    def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
-        """The loss at the targets, a chunk of logits at a time."""
-        return losses.linear_cross_entropy(self._scaled(x_RD), self.lm_head.weight, None, labels_R)
-
-    def _scaled(self, x_ND: Tensor) -> Tensor:
-        return x_ND * self.config.d_model**-0.5 if self.config.scale_decoder_outputs else x_ND
+    def transform(self, x: Tensor) -> Tensor:
+        """Scaled down where the scores are the embeddings."""
+        return x * self.config.d_model**-0.5 if self.config.scale_decoder_outputs else x
 
 
 class T5ForSequenceClassification(T5PreTrainedModel, SequenceClassification):
@@ -373,7 +369,7 @@ class T5ForSequenceClassification(T5PreTrainedModel, SequenceClassification):
         return cast("Tensor", self.classification_head(x))
 
 
-class T5ForTokenClassification(T5PreTrainedModel, TokenHead):
+class T5ForTokenClassification(T5PreTrainedModel, TokenClassification):
     """T5's encoder with a classifier of tokens."""
 
     tied_weights: ClassVar[dict[str, str]] = {"transformer.encoder.embed_tokens.weight": "transformer.shared.weight"}
@@ -386,10 +382,6 @@ class T5ForTokenClassification(T5PreTrainedModel, TokenHead):
         self.classifier = nn.Linear(config.d_model, config.num_labels)
         self.post_init()
 
-    def scores(self, x: Tensor) -> Tensor:
-        """[R, C]."""
-        return cast("Tensor", self.classifier(self.dropout(x)))
-
 
 class T5ForQuestionAnswering(_T5EncoderDecoder, ReadsItself, QuestionAnswering):
     """T5 with scores for the start and the end of an answer, read at the decoder."""
@@ -400,10 +392,6 @@ class T5ForQuestionAnswering(_T5EncoderDecoder, ReadsItself, QuestionAnswering):
         super().__init__(config)
         self.qa_outputs = nn.Linear(config.d_model, config.num_labels)
         self.post_init()
-
-    def scores(self, x: Tensor) -> Tensor:
-        """[N, 2]."""
-        return cast("Tensor", self.qa_outputs(x))
 
 
 MODELS = {

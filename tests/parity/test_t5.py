@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,9 @@ from tests import families
 transformers = pytest.importorskip("transformers")
 
 Write = Callable[..., Path]
+CONFIG = "T5Config"
+PRETRAINED = "Seq2SeqLM"
 HEADS = ["SequenceClassification", "TokenClassification", "QuestionAnswering"]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity_warning()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Write:
-    def build(head: str | None = "Seq2SeqLM", **settings: Any) -> Path:
-        return families.write(tmp_path / "tiny", transformers.T5Config(**{**SETTINGS, **settings}), head)
-
-    return build
-
-
 SETTINGS: dict[str, Any] = {
     "vocab_size": 80,
     "d_model": 32,
@@ -163,7 +147,6 @@ def test_the_plain_model_and_the_encoder_are_equal(folder: Write, settings: Any,
 
 
 @SIDES
-@pytest.mark.parametrize("head", HEADS)
 def test_small_heads_are_equal(folder: Write, head: str, side: str) -> None:
     ours, theirs = families.pair(folder(), head, **families.options_of(head))
     with torch.no_grad():  # a new head is drawn in another order
