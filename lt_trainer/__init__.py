@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lt_trainer.args.check import ConfigurationError as ConfigurationError
+    from lt_trainer.args.fields import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
     from lt_trainer.args.fields import TrainingArguments as TrainingArguments
     from lt_trainer.callbacks.base import DefaultFlowCallback as DefaultFlowCallback
     from lt_trainer.callbacks.base import TrainerCallback as TrainerCallback
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ConfigurationError": "args.check",
+    "Seq2SeqTrainingArguments": "args.fields",
     "TrainingArguments": "args.fields",
     "DefaultFlowCallback": "callbacks.base",
     "TrainerCallback": "callbacks.base",

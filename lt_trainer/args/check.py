@@ -38,6 +38,7 @@ RANGES: dict[str, Callable[[Any], bool]] = {
     "0 to 1": lambda v: 0 <= v <= 1,
     "0 to below 1": lambda v: 0 <= v < 1,
     "0 to 2**32 - 1": lambda v: 0 <= v < 2**32,
+    "-1 or more": lambda v: v >= -1,
     "-1, or 1 or more": lambda v: v == -1 or v >= 1,
     "a whole number of steps, or a share between 0 and 1": lambda v: 0 < v < 1 or (v >= 1 and v % 1 == 0),
 }

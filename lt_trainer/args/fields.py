@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum, EnumMeta
 from typing import Any, TypeVar
 
@@ -20,11 +20,24 @@ from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy
 
 T = TypeVar("T")
 STEPS = "a whole number of steps, or a share between 0 and 1"
+EXTRAS = ("inputs", "loss")
+LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
+TOKENS = {"all": "all", "non_padding": "non_padding", "no": "no", True: "all", False: "no"}
+TOKENS |= {"True": "all", "true": "all", "False": "no", "false": "no"}
+DEBUG = ("underflow_overflow", "tpu_metrics_debug")
+SAMPLING = ("random", "sequential", "group_by_length", "batch_rebalance")
+BACKENDS = ("nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl")
 
 
 def arg(default: Any, help: str, expects: Any = None, **options: Any) -> Any:
     """A field with its meaning and what it expects: a key of check.RANGES, or the values allowed."""
-    return field(default=default, metadata={"help": help, "expects": expects}, **options)
+    made = {"default_factory": default} if default is list else {"default": default}
+    return field(**made, metadata={"help": help, "expects": expects}, **options)
+
+
+def default_of(f: Field[Any]) -> Any:
+    """The default of a field, made anew where it is a list."""
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def told(cls: type[T]) -> type[T]:
@@ -66,6 +79,7 @@ class TrainingArguments:
         1, "micro-batches a step; effective batch = rows x devices x this", "1 or more"
     )
     auto_find_batch_size: bool = arg(False, "make the micro-batch smaller when memory runs out")
+    torch_empty_cache_steps: int | None = arg(None, "steps between emptying the GPU's cache; None: never", "1 or more")
     # learning rate
     learning_rate: float = arg(5e-5, "peak of the schedule", "0 or more")
     lr_scheduler_type: str = arg("linear", "linear, cosine, constant, polynomial, inverse_sqrt, ...", SCHEDULERS)
@@ -75,12 +89,14 @@ class TrainingArguments:
     # optimizer
     optim: str = arg("adamw_torch_fused", "adamw_torch_fused, adamw_torch, sgd, adagrad, rmsprop, ...", OPTIMIZERS)
     optim_args: str | None = arg(None, "the optimizer's own arguments: name=value,name=value")
+    optim_target_modules: list[str] | None = arg(None, "modules that GaLore and APOLLO project: names or patterns")
     weight_decay: float = arg(0.0, "decay of all weights but biases and norms", "0 or more")
     adam_beta1: float = arg(0.9, "Adam's decay of the first moment", "0 to below 1")
     adam_beta2: float = arg(0.999, "Adam's decay of the second moment", "0 to below 1")
     adam_epsilon: float = arg(1e-8, "Adam's term against division by zero", "0 or more")
     max_grad_norm: float | None = arg(1.0, "clip the norm of all gradients to this; 0: off", "0 or more")
     label_smoothing_factor: float = arg(0.0, "share of each target spread over all classes", "0 to below 1")
+    average_tokens_across_devices: bool = arg(True, "divide the loss by the targets of all devices; always so here")
     neftune_noise_alpha: float | None = arg(None, "size of the noise on embeddings in training", "0 or more")
     # precision, memory, compilation
     bf16: bool = arg(False, "bfloat16 mixed precision")
@@ -94,11 +110,21 @@ class TrainingArguments:
     torch_compile: bool = arg(False, "compile the model; set by the two below")
     torch_compile_backend: str | None = arg(None, "backend of torch.compile; None: inductor")
     torch_compile_mode: str | None = arg(None, "mode of torch.compile")
+    use_liger_kernel: bool = arg(False, "Liger's kernels")
+    liger_kernel_config: dict[str, Any] | None = arg(None, "which of Liger's kernels")
+    use_cache: bool = arg(False, "keep the keys and values of a forward pass while training")
     # evaluation
     eval_strategy: str = arg("no", "when to evaluate: no, steps or epoch", IntervalStrategy)
     eval_steps: float | None = arg(None, "steps between evaluations, or a share; None: as logging_steps", STEPS)
     eval_delay: float = arg(0, "epochs (strategy epoch) or steps before the first evaluation", "0 or more")
     eval_on_start: bool = arg(False, "evaluate once before the first step")
+    eval_accumulation_steps: int | None = arg(
+        None, "batches of predictions on the device before they move to the CPU; None: all", "1 or more"
+    )
+    eval_do_concat_batches: bool = arg(True, "predictions as one array; False: a list with one a batch")
+    eval_use_gather_object: bool = arg(False, "gather outputs that are no tensors from all devices")
+    batch_eval_metrics: bool = arg(False, "call compute_metrics on each batch, with compute_result at the last")
+    include_for_metrics: list[str] = arg(list, "what compute_metrics gets beside predictions: inputs, loss", EXTRAS)
     prediction_loss_only: bool = arg(False, "evaluate the loss alone, without predictions")
     load_best_model_at_end: bool = arg(False, "load the best model when training ends")
     metric_for_best_model: str | None = arg(
@@ -110,14 +136,30 @@ class TrainingArguments:
     logging_strategy: str = arg("steps", "when to log: no, steps or epoch", IntervalStrategy)
     logging_steps: float = arg(500, "steps between logs, or a share", STEPS)
     logging_first_step: bool = arg(False, "log the first step too")
+    logging_nan_inf_filter: bool = arg(True, "leave NaN and infinite losses out of the logged mean")
+    log_level: str = arg("passive", "level of the log on the main process; passive: as it is set", LOG_LEVELS)
+    log_level_replica: str = arg("warning", "level of the log on all other processes", LOG_LEVELS)
+    log_on_each_node: bool = arg(True, "one process of each machine logs; False: one of all")
+    include_num_input_tokens_seen: str | bool = arg("no", "count input tokens: all, non_padding or no", TOKENS)
+    skip_memory_metrics: bool = arg(True, "measure no memory; False adds it to the metrics of train and evaluate")
+    debug: list[str] = arg(list, "underflow_overflow or tpu_metrics_debug", DEBUG)
     report_to: list[str] | None = arg(None, "loggers; None: tensorboard; none: off", LOGGERS)
     run_name: str | None = arg(None, "name of the run for loggers")
+    project: str = arg("huggingface", "name of the project for Trackio")
+    trackio_space_id: str | None = arg(None, "Trackio's space on the hub; None: local")
+    trackio_bucket_id: str | None = arg(None, "bucket of that space")
+    trackio_static_space_id: bool | str | None = arg(None, "read-only space for the finished run; False: none")
     disable_tqdm: bool | None = arg(None, "show no progress bars")
     # saving
     save_strategy: str = arg("steps", "when to save a checkpoint: no, steps, epoch or best", SaveStrategy)
     save_steps: float = arg(500, "steps between checkpoints, or a share", STEPS)
     save_total_limit: int | None = arg(None, "newest checkpoints to keep, beside the best; None: all", "1 or more")
     save_only_model: bool = arg(False, "save weights without optimizer and random state: such a run cannot go on")
+    save_on_each_node: bool = arg(False, "save on every machine; False: on the first")
+    enable_jit_checkpoint: bool = arg(False, "save and leave when SIGTERM comes; always so here")
+    restore_callback_states_from_checkpoint: bool = arg(
+        False, "callbacks go on from the state that the checkpoint holds; always so here"
+    )
     resume_from_checkpoint: str | None = arg(
         None, "checkpoint to go on from: its folder, or true for the newest that verifies"
     )
@@ -136,21 +178,40 @@ class TrainingArguments:
     dataloader_pin_memory: bool = arg(True, "page-locked memory for the copy to a GPU")
     dataloader_persistent_workers: bool = arg(False, "keep workers between epochs")
     dataloader_prefetch_factor: int | None = arg(None, "batches that each worker loads ahead; None: 2", "1 or more")
+    dataloader_multiprocessing_context: str | None = arg(
+        None, "how workers start: fork, spawn or forkserver; None: torch's default", ("fork", "spawn", "forkserver")
+    )
+    dataloader_in_order: bool = arg(True, "batches in the order of the rows; False: as workers finish")
     remove_unused_columns: bool = arg(True, "drop columns that the model does not take")
     label_names: list[str] | None = arg(None, "columns that hold labels; None: by the model")
+    train_sampling_strategy: str = arg(
+        "random", "order of the training rows: random, sequential, group_by_length, batch_rebalance", SAMPLING
+    )
+    length_column_name: str = arg("length", "column with the rows' lengths, for group_by_length")
     group_by_length: bool = arg(False, "batches of rows with like length")
     # seeds and hardware
     seed: int = arg(42, "seed of everything random, set before the model is built", "0 to 2**32 - 1")
     data_seed: int | None = arg(None, "seed of the order of rows; None: seed", "0 to 2**32 - 1")
+    full_determinism: bool = arg(False, "deterministic algorithms alone: the same numbers again, slower")
     use_cpu: bool = arg(False, "train on the CPU even where there is a GPU")
     devices: int | None = arg(None, "processes, one a device; None: all GPUs, or one on a CPU", "1 or more")
+    local_rank: int = arg(-1, "for scripts: launchers pass it; the trainer reads the environment", "-1 or more")
+    ddp_backend: str | None = arg(None, "how processes talk: nccl, gloo, ...; None: by device", BACKENDS)
+    ddp_timeout: int = arg(1800, "seconds that processes wait for each other", "1 or more")
+    ddp_find_unused_parameters: bool | None = arg(None, "DDP: parameters may stay without gradient; None: False")
+    ddp_bucket_cap_mb: int | None = arg(None, "DDP: megabytes of gradients sent at a time; None: torch's", "1 or more")
+    ddp_broadcast_buffers: bool | None = arg(None, "DDP: send buffers from process 0 before each forward; None: True")
+    ddp_static_graph: bool | None = arg(None, "DDP: the graph is the same in every step")
     fsdp: bool | str | None = arg(None, "shard the model over devices")
     fsdp_config: dict[str, Any] | str | None = arg(None, "how fsdp shards: a dict or a JSON file")
     deepspeed: dict[str, Any] | str | None = arg(None, "DeepSpeed configuration: a dict or a JSON file")
+    accelerator_config: dict[str, Any] | str | None = arg(None, "settings of accelerate: a dict or a JSON file")
+    parallelism_config: Any = arg(None, "accelerate's plan for several kinds of parallelism")
     # flags for scripts: the trainer does not read them
     do_train: bool = arg(False, "for scripts: train")
     do_eval: bool = arg(False, "for scripts: evaluate; set by eval_strategy")
     do_predict: bool = arg(False, "for scripts: predict")
+    overwrite_output_dir: bool = arg(False, "for scripts: go on although output_dir holds something")
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -160,7 +221,7 @@ class TrainingArguments:
                 setattr(self, f.name, check.read(f.name, str(f.type), getattr(self, f.name)))
             except ConfigurationError as error:
                 problems += error.problems
-                stand_ins[f.name] = f.default  # so that all else is checked too
+                stand_ins[f.name] = default_of(f)  # so that all else is checked too
         check.raise_if([*problems, *self.problems(**stand_ins)])
         self._derive()
 
@@ -185,6 +246,7 @@ class TrainingArguments:
         reports = ["tensorboard"] if self.report_to in (None, ["all"]) else self.report_to
         self.report_to = [name for name in reports or () if name != "none"]
         self.disable_tqdm = bool(self.disable_tqdm)
+        self.include_num_input_tokens_seen = TOKENS[self.include_num_input_tokens_seen]
         self.do_eval = self.do_eval or self.eval_strategy != "no"
         self.hub_token = None if self.hub_token == "<HUB_TOKEN>" else self.hub_token
         if self.eval_strategy == "steps" and self.eval_steps is None:
@@ -230,3 +292,24 @@ class TrainingArguments:
     def __repr__(self) -> str:
         lines = "".join(f"{name}={value!r},\n" for name, value in sorted(self.to_dict().items()))
         return f"{type(self).__name__}(\n{lines})"
+
+
+@told
+@dataclass(repr=False)
+class Seq2SeqTrainingArguments(TrainingArguments):
+    """Arguments of a run that evaluates by generating."""
+
+    sortish_sampler: bool = arg(False, "rows of like length together, with some chance")
+    predict_with_generate: bool = arg(False, "evaluate and predict what the model generates")
+    generation_max_length: int | None = arg(
+        None, "tokens of the longest generated row; None: by the model", "1 or more"
+    )
+    generation_num_beams: int | None = arg(None, "beams of the search; None: by the model", "1 or more")
+    generation_config: Any = arg(None, "settings of generation: a GenerationConfig, its dict, a folder or a name")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values."""
+        values = super().to_dict()
+        config = self.generation_config
+        plain = config is None or isinstance(config, str | dict)
+        return values | {"generation_config": config if plain else config.to_dict()}

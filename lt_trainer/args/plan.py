@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
@@ -16,19 +16,61 @@ if TYPE_CHECKING:
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
+    "batch_eval_metrics": "leave it out; compute_metrics gets all predictions at once",
     "bf16_full_eval": "bf16=True evaluates in mixed precision",
+    "ddp_backend": "leave it out; NCCL on GPUs, gloo elsewhere",
+    "ddp_broadcast_buffers": "leave it out",
+    "ddp_bucket_cap_mb": "leave it out",
+    "ddp_find_unused_parameters": "freeze the parameters that stay without gradient",
+    "ddp_static_graph": "leave it out",
+    "ddp_timeout": "leave it out",
     "deepspeed": "run on several devices with torchrun, which uses DDP",
+    "eval_accumulation_steps": "leave it out; predictions move to the CPU batch by batch",
+    "eval_do_concat_batches": "leave it out; predictions come as one array",
+    "eval_use_gather_object": "leave it out",
     "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
+    "full_determinism": "call torch.use_deterministic_algorithms(True) before",
+    "generation_config": "leave it out",
+    "generation_max_length": "leave it out",
+    "generation_num_beams": "leave it out",
     "ignore_data_skip": "leave it out; skipped rows are not read anyway",
+    "include_for_metrics": "leave it out",
+    "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
     "group_by_length": "leave it out; padding is not computed anyway",
     "label_smoothing_factor": "override Trainer.compute_loss",
+    "log_level": "call logging.getLogger('lt_trainer').setLevel",
+    "log_level_replica": "call logging.getLogger('lt_trainer').setLevel",
+    "log_on_each_node": "leave it out",
+    "logging_nan_inf_filter": "leave it out",
     "neftune_noise_alpha": "leave it out",
+    "optim_target_modules": "leave it out",
+    "predict_with_generate": "call model.generate in compute_metrics",
     "prediction_loss_only": "leave compute_metrics out: evaluate() then keeps no predictions",
+    "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
+    "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
+    "sortish_sampler": "leave it out; padding is not computed anyway",
     "tf32": "call torch.set_float32_matmul_precision('high')",
     "torch_compile": "leave it out",
+    "torch_empty_cache_steps": "call torch.cuda.empty_cache() in a callback",
+    "trackio_bucket_id": "leave it out",
+    "trackio_space_id": "leave it out",
+    "trackio_static_space_id": "leave it out",
+    "train_sampling_strategy": "leave it out; padding is not computed anyway",
+}
+# What never runs here, and what to do instead.
+REFUSED = {
+    "accelerator_config": "leave it out; what it decides are arguments here, and rows are dealt out evenly",
+    "average_tokens_across_devices": "leave it out; the loss is divided by the targets of all devices, always",
+    "dataloader_in_order": "leave it out; rows come in the order that the seed says, so that a run can go on",
+    "debug": "leave it out; a callback that wraps the run in torch.autograd.detect_anomaly finds the operation",
+    "liger_kernel_config": "leave it out, as use_liger_kernel",
+    "parallelism_config": "set fsdp or deepspeed",
+    "save_on_each_node": "leave it out; the first machine saves, so give it an output_dir that all can read",
+    "use_cache": "leave it out; a forward pass of training keeps no keys and values for later",
+    "use_liger_kernel": "leave it out; native models compute no padding and no logits that nobody reads",
 }
 
 
@@ -132,9 +174,11 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
 
 def refusals(args: TrainingArguments) -> list[str]:
     """What the arguments ask for that does not exist yet, each with what to do instead."""
-    defaults = {f.name: f.default for f in fields(args)}
-    asked = [(name, getattr(args, name), hint) for name, hint in NOT_YET.items()]
-    found = [f"{n}={v!r}: not supported yet; {hint}" for n, v, hint in asked if v and v != defaults[n]]
+    found = [
+        f"{name}={getattr(args, name)!r}: not supported{'' if name in REFUSED else ' yet'}; {hint}"
+        for name, hint in {**NOT_YET, **REFUSED}.items()
+        if is_asked_for(args, name)
+    ]
     if args.lr_scheduler_type in WATCHERS:
         found.append(f"lr_scheduler_type={str(args.lr_scheduler_type)!r}: not supported yet; use 'cosine' or 'linear'")
     if (package := OPTIMIZERS.get(args.optim, "torch")) != "torch":
@@ -143,6 +187,13 @@ def refusals(args: TrainingArguments) -> list[str]:
         )
     loggers = [name for name in args.report_to or () if name != "tensorboard"]
     return found + [f"report_to={name!r}: not supported yet; use 'tensorboard' or 'none'" for name in loggers]
+
+
+def is_asked_for(args: TrainingArguments, name: str) -> bool:
+    """Whether an argument differs from its default; all ways to say "off" are one. False where it is no field."""
+    default = next((f.default for f in fields(args) if f.name == name), None)
+    value = getattr(args, name, None)
+    return value != default if default and default is not MISSING else bool(value)
 
 
 def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:

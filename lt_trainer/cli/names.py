@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from lt_trainer.args.check import near
-from lt_trainer.args.fields import TrainingArguments
+from lt_trainer.args.fields import TrainingArguments, default_of
 from lt_trainer.cli.files import SECTIONS
 from lt_trainer.cli.sources import Parameter, parameters_of
 
@@ -147,4 +147,6 @@ class Names:
 
 def arguments() -> dict[str, Parameter]:
     """The fields of TrainingArguments."""
-    return {f.name: Parameter(f.name, str(f.type), f.default, f.metadata["help"]) for f in fields(TrainingArguments)}
+    return {
+        f.name: Parameter(f.name, str(f.type), default_of(f), f.metadata["help"]) for f in fields(TrainingArguments)
+    }

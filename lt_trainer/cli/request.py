@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lt_trainer.args.check import ConfigurationError, near, raise_if
-from lt_trainer.args.fields import TrainingArguments
+from lt_trainer.args.fields import TrainingArguments, default_of
 from lt_trainer.cli import files
 from lt_trainer.cli.files import Entry
 from lt_trainer.cli.merge import Merge
@@ -52,7 +52,7 @@ class Request:
         Arguments that were not given stand there with their defaults, so that a later version runs the same; what
         follows from others (`logging_dir`) is left to follow again; tokens are left out.
         """
-        defaults = {f.name: f.default for f in fields(TrainingArguments)}
+        defaults = {f.name: default_of(f) for f in fields(TrainingArguments)}
         args = defaults | dict(self.sections["args"])
         args |= {name: None for name in args if name.endswith("_token")}
         found: dict[str, Any] = {} if self.task is None else {"task": self.task}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.fields import TrainingArguments
+from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments
 from lt_trainer.state import IntervalStrategy, SaveStrategy
 
 # The parameters that the mission document lists, with the defaults that it gives them.
@@ -41,11 +41,16 @@ def test_documented_defaults() -> None:
 
 
 def test_every_default_is_that_of_transformers_but_those_that_the_mission_changes() -> None:
-    theirs = {f.name: f for f in dataclasses.fields(pytest.importorskip("transformers").TrainingArguments)}
-    ours = {f.name: f.default for f in dataclasses.fields(TrainingArguments) if f.name in theirs}
+    theirs = {f.name: f for f in dataclasses.fields(pytest.importorskip("transformers").Seq2SeqTrainingArguments)}
+    ours = {f.name: f.default for f in dataclasses.fields(Seq2SeqTrainingArguments) if f.name in theirs}
     differ = {name for name, default in ours.items() if default != theirs[name].default}
-    # None and False are one for the first; report_to is TensorBoard here, which None says.
-    assert differ == {"gradient_checkpointing", "report_to"}
+    # None and False are one for the first, as are "" and [] for the second; report_to is TensorBoard here: None.
+    assert differ == {"gradient_checkpointing", "debug", "report_to"}
+
+
+@pytest.mark.parametrize(("given", "meant"), [(True, "all"), ("true", "all"), (False, "no"), ("non_padding",) * 2])
+def test_tokens_are_counted_by_a_name_or_a_switch(given: str | bool, meant: str) -> None:
+    assert TrainingArguments("out", include_num_input_tokens_seen=given).include_num_input_tokens_seen == meant
 
 
 def test_every_field_has_a_meaning_that_help_shows() -> None:
