@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from lt_trainer.data.collators import DataCollatorWithPadding as DataCollatorWithPadding
     from lt_trainer.data.collators import DefaultDataCollator as DefaultDataCollator
     from lt_trainer.data.collators import default_data_collator as default_data_collator
+    from lt_trainer.data.language import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+    from lt_trainer.data.language import (
+        DataCollatorForPermutationLanguageModeling as DataCollatorForPermutationLanguageModeling,
+    )
+    from lt_trainer.data.language import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
+    from lt_trainer.data.language import DataCollatorWithFlattening as DataCollatorWithFlattening
     from lt_trainer.models.auto import AutoConfig as AutoConfig
     from lt_trainer.models.auto import AutoModel as AutoModel
     from lt_trainer.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
@@ -59,6 +65,10 @@ _HOME = {
     "DataCollatorWithPadding": "data.collators",
     "DefaultDataCollator": "data.collators",
     "default_data_collator": "data.collators",
+    "DataCollatorForLanguageModeling": "data.language",
+    "DataCollatorForPermutationLanguageModeling": "data.language",
+    "DataCollatorForWholeWordMask": "data.language",
+    "DataCollatorWithFlattening": "data.language",
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
     "AutoModelForCausalLM": "models.auto",

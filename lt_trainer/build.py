@@ -12,6 +12,7 @@ from lt_trainer.data.collators import (
     KeepColumns,
     default_data_collator,
 )
+from lt_trainer.data.language import DataCollatorForLanguageModeling
 from lt_trainer.data.order import WindowSampler
 from lt_trainer.data.windows import Collate, Window, window_loader
 from lt_trainer.models.base import PreTrainedModel
@@ -100,6 +101,8 @@ def collator(facade: Trainer) -> Collate:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return facade.data_collator
     names = frozenset(parameters) | {*LABEL_COLUMNS, *(facade.args.label_names or ())}
+    if isinstance(facade.data_collator, DataCollatorForLanguageModeling):
+        names |= facade.data_collator.columns
     return KeepColumns(facade.data_collator, names, type(facade.model).__name__)
 
 

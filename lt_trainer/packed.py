@@ -6,7 +6,7 @@ Dimension letters: B rows, T padded length, N packed tokens, R tokens that are r
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -38,7 +38,8 @@ class PackedBatch:
         input_ids_N: int64 token ids.
         position_ids_N: int64 positions in the row; columns of the padded batch unless the caller gave others.
         index_N: int64, where each token lies in the flattened padded batch (B*T): left and right padding, and holes.
-        lengths: real tokens of each row. On the host, so that cutting rows apart never waits for a device.
+        lengths: real tokens of each row. On the host, so that cutting rows apart never waits for a device. Where a row
+            of the padded batch holds several texts, each of them counts as a row here.
         padded_shape: (B, T).
         token_type_ids_N: int64, or None where all are type 0.
         read: the positions that hold targets, or None where every token is read.
@@ -104,7 +105,8 @@ def pack(
         input_ids_BT: int64 token ids.
         attention_mask_BT: non-zero = real token, on either side or with holes; None = all are real.
         token_type_ids_BT: int64, or None for type 0 everywhere.
-        position_ids_BT: int64 (B or 1 rows), or None for the column of each token, as in `transformers`.
+        position_ids_BT: int64 (B or 1 rows), or None for the column of each token, as in `transformers`. Where they
+            begin anew inside a row without padding, another text begins: the two are kept apart like rows.
 
     Raises:
         ValueError: a shape does not fit, or a row has no real token.
@@ -123,16 +125,33 @@ def pack(
             f"attention_mask: expected a real token in every row, received row {lengths.index(0)} of "
             f"{tuple(input_ids_BT.shape)} with zeros alone: leave that row out of the batch"
         )
+    if position_ids_BT is not None:
+        position_ids_BT = position_ids_BT.expand(num_rows, -1)
+        if len(index_N) == num_rows * width:
+            lengths = _lengths_of_texts(position_ids_BT)
     return PackedBatch(
         input_ids_N=input_ids_BT.flatten()[index_N],
-        position_ids_N=index_N % width
-        if position_ids_BT is None
-        else position_ids_BT.expand(num_rows, -1).flatten()[index_N],
+        position_ids_N=index_N % width if position_ids_BT is None else position_ids_BT.flatten()[index_N],
         index_N=index_N,
         lengths=lengths,
         padded_shape=(num_rows, width),
         token_type_ids_N=None if token_type_ids_BT is None else token_type_ids_BT.flatten()[index_N],
     )
+
+
+def _lengths_of_texts(position_ids_BT: Tensor) -> tuple[int, ...]:
+    """Tokens of each text: positions that count up by one and always go back to one number begin a text there.
+
+    Other positions, such as a permutation, say nothing about texts: then each row is one.
+    """
+    num_rows, width = position_ids_BT.shape
+    begins_BT = torch.ones_like(position_ids_BT, dtype=torch.bool)
+    begins_BT[:, 1:] = position_ids_BT.diff(dim=1) != 1
+    inner = position_ids_BT[:, 1:][begins_BT[:, 1:]]
+    if not inner.numel() or inner.min() != inner.max() or inner[0] > position_ids_BT[:, 0].min():
+        return (width,) * num_rows
+    starts = begins_BT.flatten().nonzero().flatten().tolist()
+    return tuple(end - start for start, end in pairwise([*starts, num_rows * width]))
 
 
 def _check_shapes(input_ids_BT: Tensor, *others: Tensor | None) -> None:

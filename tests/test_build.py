@@ -13,6 +13,7 @@ from lt_trainer import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    DataCollatorForWholeWordMask,
     DataCollatorWithPadding,
     DefaultDataCollator,
     Trainer,
@@ -245,3 +246,13 @@ def test_what_may_make_labels_of_its_own_needs_none(classifier: Any, options: di
 
 def test_a_foreign_model_may_need_no_labels() -> None:
     assert not build.needs_labels(facade(Foreign()))
+
+
+def test_a_masking_collator_sees_the_columns_that_only_it_reads(tiny_bert):
+    folder = tiny_bert(head="masked")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    row = dict(tokenizer("a good film", return_offsets_mapping=True, return_special_tokens_mask=True), other=1)
+    collate = DataCollatorForWholeWordMask(tokenizer, mlm_probability=1.0)
+    batch = build.collator(facade(AutoModelForMaskedLM.from_pretrained(folder), data_collator=collate))([row])
+    assert sorted(batch) == ["attention_mask", "input_ids", "labels", "token_type_ids"]
+    assert batch["labels"].tolist() == [[-100, *row["input_ids"][1:-1], -100]]

@@ -117,3 +117,32 @@ def test_spread_rows_takes_its_gradient_from_the_slots_that_are_meant() -> None:
     (spread.flatten() * torch.tensor([10.0, 20.0, 30.0, 40.0])).sum().backward()
     assert x.grad is not None
     assert x.grad.flatten().tolist() == [20, 30]
+
+
+# --- several texts in a row -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("positions", "lengths"),
+    [
+        ([[0, 1, 0, 1, 2, 0]], (2, 3, 1)),
+        ([[0, 1, 2], [0, 0, 1]], (3, 1, 2)),
+        ([[5, 6, 0, 1]], (2, 2)),  # the rest of a longer text stands first
+        ([[2, 3, 2, 3]], (2, 2)),  # a RoBERTa counts from 2
+        ([[0, 1, 2, 3]], (4,)),
+        ([[3, 2, 1, 0]], (4,)),  # a permutation
+        ([[0, 5, 6, 7]], (4,)),  # a gap
+    ],
+)
+def test_positions_that_begin_anew_begin_another_text(positions, lengths):
+    ids = torch.arange(torch.tensor(positions).numel()).view(torch.tensor(positions).shape)
+    packed = pack(ids, position_ids_BT=torch.tensor(positions))
+    assert packed.lengths == lengths
+    assert packed.padded_shape == tuple(ids.shape)
+    assert torch.equal(unpack(packed.input_ids_N, packed), ids)
+    assert pack(ids, torch.ones_like(ids), position_ids_BT=torch.tensor(positions)).lengths == lengths
+
+
+def test_rows_with_padding_are_one_text_each():
+    positions = torch.tensor([[0, 1, 0, 1], [0, 1, 2, 3]])
+    assert pack(IDS[:2], torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), position_ids_BT=positions).lengths == (3, 4)

@@ -177,6 +177,10 @@ def test_public_names_are_pinned():
         "TrainerState",
         "TrainingArguments",
         "default_data_collator",
+        "DataCollatorForLanguageModeling",
+        "DataCollatorForPermutationLanguageModeling",
+        "DataCollatorForWholeWordMask",
+        "DataCollatorWithFlattening",
     }
 
 

@@ -32,8 +32,8 @@ def default_data_collator(features: Sequence[Any], return_tensors: str = "pt") -
         if value is None or isinstance(value, str):
             continue
         name = "labels" if key in ("label", "label_ids") else key
-        batch[name] = _stack(name, [row[key] for row in rows])
-    return _as_numpy(batch) if return_tensors == "np" else batch
+        batch[name] = _stack(name, [row[key] for row in rows], return_tensors)
+    return batch
 
 
 @dataclass
@@ -212,11 +212,13 @@ class KeepColumns:
         return self.collate(kept)
 
 
-def _stack(name: str, values: list[Any]) -> torch.Tensor:
-    """One tensor of a column: whole numbers as int64, others as float32."""
+def _stack(name: str, values: list[Any], kind: str) -> Any:
+    """One tensor or array of a column, of the type that `transformers` gives it; labels as a loss takes them."""
     if isinstance(values[0], torch.Tensor):
-        return torch.stack(values)
-    lengths = {len(value) for value in values if isinstance(value, Sequence | np.ndarray)}
+        tensor = torch.stack(values)
+        tensor = tensor if name != "labels" or tensor.is_floating_point() else tensor.long()
+        return tensor.numpy() if kind == "np" else tensor
+    lengths = {len(value) for value in values if isinstance(value, Sequence) or np.ndim(value)}
     if len(lengths) > 1:
         raise ValueError(
             f"column '{name}': expected rows of one length, received lengths {sorted(lengths)[:8]}: "
@@ -227,8 +229,8 @@ def _stack(name: str, values: list[Any]) -> torch.Tensor:
         raise ValueError(
             f"column '{name}': expected numbers, received {values[0]!r:.80}: leave the column out of the data set"
         )
-    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64))
-
-
-def _as_numpy(batch: Batch) -> Batch:
-    return {key: value.numpy() for key, value in batch.items()}
+    if name == "labels":
+        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+    elif kind == "pt" and array.dtype == np.float64 and not isinstance(values[0], np.ndarray):
+        array = array.astype(np.float32)  # numbers of Python have the type that torch gives them
+    return array if kind == "np" else torch.from_numpy(array)

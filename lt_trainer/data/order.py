@@ -64,10 +64,13 @@ class WindowRows(NamedTuple):
         shares: this rank's row numbers in each micro-batch.
         seed: of whatever a collator draws; a function of seed, epoch, step and rank, so that resuming and workers
             change nothing.
+        epoch_seed: of whatever is drawn for a row; a function of seed and epoch alone, so that ranks and the size of
+            a batch change nothing.
     """
 
     shares: list[list[int]]
     seed: int
+    epoch_seed: int
 
 
 class WindowSampler(DistributedSampler[WindowRows]):
@@ -136,8 +139,9 @@ class WindowSampler(DistributedSampler[WindowRows]):
         order = (
             range(self.num_rows) if self.order_seed is None else epoch_order(self.num_rows, self.order_seed, self.epoch)
         )
+        drawn = (0, 0) if self.order_seed is None else (self.order_seed, self.epoch)  # evaluations draw the same again
         for step in range(self.start, len(self)):
             first = step * self.rows_per_step
             rows = order[first : min(first + self.rows_per_step, self.rows_used)]
-            seed = mix(self.order_seed or 0, self.epoch, step, self.rank)
-            yield WindowRows(deal(rows, self.batch_size, self.rank, self.world_size), seed)
+            shares = deal(rows, self.batch_size, self.rank, self.world_size)
+            yield WindowRows(shares, mix(*drawn, step, self.rank), mix(*drawn))

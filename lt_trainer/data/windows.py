@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lt_trainer.data.draws import drawing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -76,7 +78,7 @@ class WindowDataset(torch.utils.data.Dataset[Window]):
 
     def __getitem__(self, window: WindowRows) -> Window:
         kept = [share for share in window.shares if share or self.keep_blanks]
-        with seeded(window.seed):
+        with seeded(window.seed), drawing(window.seed, window.epoch_seed):
             return Window([self.collate(fetch(self.rows, share or [0])) for share in kept], kept)
 
 

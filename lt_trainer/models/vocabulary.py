@@ -62,7 +62,9 @@ class CausalLM(VocabularyHead, TokenHead):
         return next_N
 
     def count_targets(self, batch: Mapping[str, Any]) -> int:
-        """Labels after the first token of each row."""
+        """Labels after the first token of each row, and of each text in it."""
+        if batch.get("position_ids") is not None:  # they may say that a row holds several texts
+            batch = self.pack_inputs(batch)
         count, mask = super().count_targets(batch), batch.get("attention_mask")
         if batch.get("packed") is not None:
             return count

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
+import lt_trainer
 from lt_trainer.data.collators import DataCollatorForSeq2Seq, DefaultDataCollator, KeepColumns, default_data_collator
 
 
@@ -119,3 +122,89 @@ def test_rows_without_labels_are_the_source_alone() -> None:
 def test_labels_that_do_not_fit_name_their_lengths(options) -> None:
     with pytest.raises(ValueError, match=r"received lengths \[2, 4\]"):
         DataCollatorForSeq2Seq(Padding("right"), **options)(PAIRS)
+
+
+# --- against `transformers`, on many rows -----------------------------------------------------------------------------
+
+
+def drawn_rows(tokenizer, draw: random.Random, target: str):
+    """Ragged rows with a target of a kind: a number a row, one a token, or a row of its own."""
+    rows = []
+    for _ in range(draw.randint(1, 5)):
+        words = [draw.choice(["good", "film", "unseen", "never", "a"]) for _ in range(draw.randint(1, 9))]
+        row = dict(tokenizer(" ".join(words)))
+        length = len(row["input_ids"])
+        row |= {
+            "number": {"label": draw.randint(0, 3)},
+            "share": {"label_ids": draw.random()},
+            "tokens": {"labels": [draw.randint(0, 5) for _ in range(length)]},
+            "row": {"labels": [draw.randint(0, 5) for _ in range(draw.randint(1, 6))]},
+            "none": {},
+        }[target]
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["pt", "np"])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("DataCollatorWithPadding", "number"),
+        ("DataCollatorWithPadding", "share"),
+        ("DataCollatorWithPadding", "none"),
+        ("DataCollatorForTokenClassification", "tokens"),
+        ("DataCollatorForTokenClassification", "none"),
+        ("DataCollatorForSeq2Seq", "row"),
+    ],
+)
+def test_padding_collators_equal_those_of_transformers_on_many_rows(tiny_bert, kind, name, target):
+    transformers = pytest.importorskip("transformers")
+    folder, draw = str(tiny_bert()), random.Random(name + target)
+    tokenizers = [library.AutoTokenizer.from_pretrained(folder) for library in (lt_trainer, transformers)]
+    for case in range(24):
+        options = [{}, {"pad_to_multiple_of": 8}, {"padding": "max_length", "max_length": 64}][case % 3]
+        rows = drawn_rows(tokenizers[0], draw, target)
+        results = []
+        for library, tokenizer in zip((lt_trainer, transformers), tokenizers, strict=True):
+            tokenizer.padding_side = ["right", "left"][case % 2]
+            results.append(getattr(library, name)(tokenizer, return_tensors=kind, **options)(rows))
+        ours, theirs = results
+        assert sorted(ours) == sorted(theirs)
+        for column, values in theirs.items():
+            assert ours[column].dtype == values.dtype, column
+            assert ours[column].tolist() == values.tolist(), column
+
+
+@pytest.mark.parametrize("kind", ["pt", "np"])
+@pytest.mark.parametrize("as_object", [False, True])
+def test_the_default_collator_equals_that_of_transformers_on_many_rows(kind, as_object):
+    transformers, draw = pytest.importorskip("transformers"), random.Random(0)
+    values = {
+        "label": [lambda: draw.randint(0, 3), lambda: draw.random(), lambda: torch.tensor(draw.randint(0, 3))],
+        "label_ids": [lambda: [draw.randint(0, 3), 1], lambda: [draw.random(), 0.5]],
+        "ids": [lambda: [draw.randint(0, 9), 4], lambda: np.array([draw.randint(0, 9), 2])],
+        "share": [lambda: draw.random(), lambda: np.float32(draw.random()), lambda: np.array([draw.random()])],
+        "flag": [lambda: draw.random() < 0.5],
+        "small": [lambda: np.array([draw.randint(0, 9)], dtype=np.int32), lambda: np.int8(3)],
+        "text": [lambda: "words"],
+        "none": [lambda: None],
+    }
+    for case in range(60):
+        chosen = {name: makers[case % len(makers)] for name, makers in values.items() if draw.random() < 0.7}
+        if "label" in chosen:
+            chosen.pop("label_ids", None)
+        if kind == "np" and case % 3 == 2:  # a tensor is no label of an array
+            chosen.pop("label", None)
+        rows = [{name: make() for name, make in chosen.items()} for _ in range(draw.randint(1, 4))]
+        if not any(name not in ("text", "none") for name in chosen):
+            continue
+        results = [
+            (library.DefaultDataCollator() if as_object else library.default_data_collator)(rows, return_tensors=kind)
+            for library in (lt_trainer, transformers)
+        ]
+        ours, theirs = results
+        assert sorted(ours) == sorted(theirs)
+        for column, expected in theirs.items():
+            assert type(ours[column]) is type(expected)
+            assert ours[column].dtype == expected.dtype, (column, rows[0][column if column in rows[0] else "label"])
+            assert ours[column].tolist() == expected.tolist(), column
