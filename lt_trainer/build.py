@@ -139,4 +139,5 @@ def _only_stacks(facade: Trainer) -> bool:
 
 def ignored_outputs(model: nn.Module) -> tuple[str, ...]:
     """Outputs that models of `transformers` say are no predictions, such as caches."""
-    return tuple(getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ()))
+    config = getattr(model, "config", None)
+    return () if config is None else tuple(getattr(config, "keys_to_ignore_at_inference", ("past_key_values",)))

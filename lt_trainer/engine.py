@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
@@ -25,7 +26,6 @@ from lt_trainer.module import StepHooks, StepModule
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import nn
@@ -38,15 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SMALL_STATE = 32 * 2**20  # bytes: written faster than a thread is worth, and `on_save` comes in its usual place
-
-
-class Result(NamedTuple):
-    """What an evaluation found: mean loss over all targets, arrays in row order (where kept), rows seen."""
-
-    loss: float | None
-    predictions: Any
-    labels: Any
-    num_rows: int
 
 
 class Engine:
@@ -75,24 +66,20 @@ class Engine:
         assert self.module.driver is not None
         return self.module.driver
 
-    def evaluate(
-        self, dataset: Any, *, keep_predictions: bool, ignore_keys: Iterable[str], needs_labels: bool
-    ) -> Result:
-        """One pass over a data set, in the middle of training or by itself.
+    def run(self, dataset: Any, evaluation: Evaluation, *, needs_labels: bool) -> None:
+        """One pass over a data set, in the middle of training or by itself: `evaluation` takes in its batches.
 
         Raises:
             ValueError: rows that the model cannot take, or rows without the labels that are needed.
         """
         loader = self._eval_loader(dataset, needs_labels)
         self.facade.callback_handler.eval_dataloader = loader
-        ignored = {*ignore_keys, *build.ignored_outputs(self.facade.model)}
-        evaluation = self.module.evaluation = Evaluation(keep_predictions, ignored)
+        self.module.evaluation = evaluation
         if self.lightning.training:
             private.run_validation(self.lightning, loader)
         else:
             self.lightning.validate(self.module, dataloaders=loader, verbose=False)
-        predictions, labels = evaluation.predictions(self.driver) if keep_predictions else (None, None)
-        return Result(evaluation.loss(self.driver), predictions, labels, evaluation.num_rows(self.driver))
+        self.module.evaluation = Evaluation()
 
     def _eval_loader(self, dataset: Any, needs_labels: bool) -> DataLoader[Window]:
         if id(dataset) not in self._eval_loaders:
@@ -358,10 +345,18 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     if dataset is None:
         raise ValueError("train needs a data set: expected Trainer(train_dataset=...), received None")
     check_dataset(dataset, limits, name="train_dataset", needs_labels=needs_labels)
-    if facade.args.eval_strategy != "no" and facade.eval_dataset is not None:
-        check_dataset(facade.eval_dataset, limits, name="eval_dataset", needs_labels=needs_labels)
+    if facade.args.eval_strategy != "no":
+        for name, rows in eval_datasets(facade.eval_dataset):
+            check_dataset(rows, limits, name=name, needs_labels=needs_labels)
     facts = find_facts(len(dataset), facade.eval_dataset is not None)
     return TrainingEngine(facade, plan(facade.args, facts))
+
+
+def eval_datasets(given: Any) -> list[tuple[str, Any]]:
+    """(name for messages, data set) of each data set that evaluations read."""
+    if isinstance(given, Mapping):
+        return [(f"eval_dataset[{name!r}]", rows) for name, rows in given.items()]
+    return [] if given is None else [("eval_dataset", given)]
 
 
 def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:

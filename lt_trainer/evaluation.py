@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+
+from lt_trainer.arrays import Columns, to_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    import torch
 
     from lt_trainer.drivers import Driver
 
-FILL = -100  # what `transformers` fills with where predictions of different lengths are put together
+_MESSAGE = 16 * 2**20  # bytes, about, that a process sends at a time
 
 
 @dataclass
@@ -24,8 +27,9 @@ class Part:
         rows: row numbers in the data set.
         loss: sum over the batch's targets, 0-d; None without labels.
         count: its targets.
-        predictions: a tensor of as many rows, or a tuple of them; None where nobody reads them.
+        predictions: a tensor of as many rows, or a nest of them; None where nobody reads them.
         labels: likewise.
+        inputs: the batch as the collator made it, where the evaluation picks any of it.
     """
 
     rows: list[int]
@@ -33,6 +37,16 @@ class Part:
     count: int
     predictions: Any = None
     labels: Any = None
+    inputs: Any = None
+
+
+class Kept(NamedTuple):
+    """What somebody reads of rows: nests of tensors (a batch on its way) or of numpy arrays; None where absent."""
+
+    predictions: Any = None
+    labels: Any = None
+    inputs: Any = None
+    losses: Any = None
 
 
 class Evaluation:
@@ -42,29 +56,80 @@ class Evaluation:
     (https://github.com/huggingface/transformers/issues/39241).
 
     Args:
-        keep_predictions: keeps every row's predictions and labels on the host.
+        keep_predictions: keeps every row's predictions and labels on the host: see arrays.Column for how.
         ignore_keys: outputs of the model that are no predictions.
+        preprocess: (predictions, labels) -> what is kept of the predictions of a batch, on the device.
+        pick_inputs: what is kept of a batch as the collator made it; None: nothing.
+        keeps_losses: keeps for each row the mean loss of its batch.
+        concatenates: False keeps a list with an item for each batch.
+        hold: batches that stay on the device before they are moved to the host together (`eval_accumulation_steps`).
+        on_batch: gets every batch in place of its being kept, or, with `keeps_all`, beside it.
+        keeps_all: see `on_batch`.
     """
 
-    def __init__(self, keep_predictions: bool = False, ignore_keys: Iterable[str] = ()) -> None:
-        self.keep_predictions = keep_predictions
-        self.ignore_keys = tuple(ignore_keys)
+    def __init__(
+        self,
+        keep_predictions: bool = False,
+        ignore_keys: Iterable[str] = (),
+        *,
+        preprocess: Callable[[Any, Any], Any] | None = None,
+        pick_inputs: Callable[[dict[str, Any]], Any] | None = None,
+        keeps_losses: bool = False,
+        concatenates: bool = True,
+        hold: int = 1,
+        on_batch: Callable[[Kept], None] | None = None,
+        keeps_all: bool = True,
+    ) -> None:
+        self.keep_predictions, self.ignore_keys, self.preprocess = keep_predictions, tuple(ignore_keys), preprocess
+        self.pick_inputs, self.keeps_losses, self.concatenates = pick_inputs, keeps_losses, concatenates
+        self.hold, self.on_batch, self.keeps_all = hold, on_batch, keeps_all
         self._loss: torch.Tensor | None = None
-        self._count = 0
-        self._rows: list[int] = []
-        self._predictions: list[Any] = []
-        self._labels: list[Any] = []
+        self._count = self._num_rows = 0
+        self._held: list[tuple[list[int], Kept]] = []
+        self._rows: list[list[int]] = []  # of each batch that is kept
+        self._columns = self._new_columns()
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether somebody reads a batch's labels beside its predictions, on the device."""
+        return self.preprocess is not None or self.on_batch is not None
 
     def add(self, part: Part) -> None:
         """Takes in a batch; its loss stays on the device until `loss` is asked for."""
-        self._rows += part.rows
+        self._num_rows += len(part.rows)
         if part.loss is not None:
             loss = part.loss.detach().double()
             self._loss = loss if self._loss is None else self._loss + loss
             self._count += part.count
-        if self.keep_predictions:
-            self._predictions.append(to_numpy(part.predictions))
-            self._labels.append(to_numpy(part.labels))
+        if not self.keep_predictions:
+            return
+        kept = self._kept(part)
+        if self.on_batch is not None:
+            self.on_batch(kept)
+        if self.keeps_all:
+            self._held.append((part.rows, kept))
+            if len(self._held) >= self.hold:
+                self._store()
+
+    def _kept(self, part: Part) -> Kept:
+        predictions = part.predictions
+        if self.preprocess is not None and predictions is not None:
+            predictions = self.preprocess(predictions, part.labels)
+        losses = None
+        if self.keeps_losses and part.loss is not None:
+            losses = (part.loss / max(part.count, 1)).detach().repeat(len(part.rows))
+        inputs = self.pick_inputs(part.inputs) if self.pick_inputs is not None else None
+        return Kept(predictions, part.labels, inputs, losses)
+
+    def _store(self) -> None:
+        for rows, kept in self._held:
+            self._rows.append(rows)
+            for columns, nest in zip(self._columns, kept, strict=True):
+                columns.append(to_numpy(nest))
+        self._held.clear()
+
+    def _new_columns(self) -> tuple[Columns, ...]:
+        return tuple(Columns(concatenates=self.concatenates) for _ in Kept._fields)
 
     def loss(self, driver: Driver) -> float | None:
         """The mean loss over the targets of all processes; None where no batch had labels."""
@@ -77,65 +142,54 @@ class Evaluation:
 
     def num_rows(self, driver: Driver) -> int:
         """Rows that were seen, over all processes."""
-        return sum(driver.gather(len(self._rows)))
+        return sum(driver.gather(self._num_rows))
 
-    def predictions(self, driver: Driver) -> tuple[Any, Any]:
-        """(predictions, labels) of all processes in the order of the data set's rows, as numpy; None where absent.
+    def collect(self, driver: Driver, *, everywhere: bool = True) -> Kept:
+        """What was kept, of all processes in the order of the data set's rows, as numpy.
 
         Rows of different lengths are filled up with -100 on the right.
+
+        Args:
+            driver: brings the parts of other processes.
+            everywhere: on every process; else on the first alone, and nothing on others.
         """
-        parts = driver.gather((self._rows, self._predictions, self._labels))
-        rows = np.array([row for part, _, _ in parts for row in part])
-        order = np.argsort(rows, kind="stable")
-        predictions = concatenate([batch for _, batches, _ in parts for batch in batches])
-        labels = concatenate([batch for _, _, batches in parts for batch in batches])
-        if (order == np.arange(len(order))).all():  # one process reads rows in order: spare the copy
-            return predictions, labels
-        return take(predictions, order), take(labels, order)
+        self._store()
+        columns, rows = self._columns, self._rows
+        if driver.world_size > 1:
+            columns, rows = self._new_columns(), []
+            for found, kept in self.batches(driver):
+                rows.append(found)
+                if everywhere or driver.rank == 0:
+                    for column, nest in zip(columns, kept, strict=True):
+                        column.append(nest)
+        order = np.argsort([row for batch in rows for row in batch], kind="stable")
+        in_order = bool((order == np.arange(len(order))).all())
+        return Kept(*(column.whole(None if in_order else order) for column in columns))
+
+    def batches(self, driver: Driver) -> Iterator[tuple[list[int], Kept]]:
+        """Every batch that was kept, rows and arrays, with the shares of all processes put together.
+
+        All processes iterate to the end together; each sends about 16 MB at a time.
+        """
+        self._store()
+        sizes = driver.gather((len(self._rows), sum(columns.num_bytes for columns in self._columns)))
+        count, num_bytes = (max(numbers) for numbers in zip(*sizes, strict=True))
+        step = max(1, count * _MESSAGE // max(num_bytes, 1))
+        for start in range(0, count, step):
+            own = [self._batch(index) for index in range(start, min(start + step, count))]
+            for shares in zip(*driver.gather(own), strict=True):
+                yield _together([share for share in shares if share is not None])
+
+    def _batch(self, index: int) -> tuple[list[int], Kept] | None:
+        """A batch of this process; None where it had no share of the last one."""
+        if index >= len(self._rows):
+            return None
+        return self._rows[index], Kept(*(columns.batch(index) for columns in self._columns))
 
 
-def to_numpy(value: Any) -> Any:
-    """Tensors of a nest of tuples, lists and mappings as numpy arrays; bfloat16 as float32."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach()
-        return (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
-    if isinstance(value, tuple | list):
-        return tuple(to_numpy(item) for item in value)
-    if isinstance(value, dict):
-        return {key: to_numpy(item) for key, item in value.items()}
-    return value
-
-
-def concatenate(batches: list[Any]) -> Any:
-    """One array of many batches along the rows; other dimensions are filled up with -100 to the largest."""
-    if not batches or batches[0] is None:
-        return None
-    if isinstance(batches[0], tuple):
-        return tuple(concatenate([batch[i] for batch in batches]) for i in range(len(batches[0])))
-    if isinstance(batches[0], dict):
-        return {key: concatenate([batch[key] for batch in batches]) for key in batches[0]}
-    width = np.max([batch.shape[1:] for batch in batches], axis=0)
-    if all(batch.shape[1:] == tuple(width) for batch in batches):
-        return np.concatenate(batches)
-    whole = np.full((sum(map(len, batches)), *width.astype(int)), FILL, dtype=batches[0].dtype)
-    start = 0
-    for batch in batches:
-        whole[(slice(start, start + len(batch)), *map(slice, batch.shape[1:]))] = batch
-        start += len(batch)
-    return whole
-
-
-def take(value: Any, order: np.ndarray) -> Any:
-    """Rows of every array of a nest in a given order.
-
-    Args:
-        value: arrays [rows, ...], or tuples and dicts of them; None stays None.
-        order: int64 row numbers, [rows].
-    """
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        return tuple(take(item, order) for item in value)
-    if isinstance(value, dict):
-        return {key: take(item, order) for key, item in value.items()}
-    return value[order]
+def _together(shares: list[tuple[list[int], Kept]]) -> tuple[list[int], Kept]:
+    columns = tuple(Columns() for _ in Kept._fields)
+    for _, kept in shares:
+        for column, nest in zip(columns, kept, strict=True):
+            column.append(nest)
+    return [row for rows, _ in shares for row in rows], Kept(*(column.whole() for column in columns))

@@ -36,11 +36,19 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lt_trainer.data.windows import Batch, Window
+from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.models.base import PreTrainedModel
-from lt_trainer.objective import count_targets, forward_parameters, loss_of, model_loss, nothing, predictions_of
+from lt_trainer.objective import (
+    count_targets,
+    forward_parameters,
+    label_names_of,
+    loss_of,
+    model_loss,
+    nothing,
+    predictions_of,
+)
 from lt_trainer.private import OwnTransfer
 
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | None]]
@@ -71,14 +79,14 @@ class StepHooks:
             model's own loss.
         fire: called with the name of an event inside a step.
         check_batch: raises on a batch that the model cannot take (batch, rows).
-        label_names: the batch's columns that hold labels.
+        label_names: the batch's columns that hold labels; empty: those that the model takes.
         votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
     """
 
     compute_loss: UserLoss | None = None
     fire: Callable[[str], None] = field(default=lambda event: None)
     check_batch: Callable[[Batch, list[int]], None] | None = None
-    label_names: tuple[str, ...] = ("labels", "start_positions", "end_positions")
+    label_names: tuple[str, ...] = ()
     votes: Callable[[], tuple[int, ...]] = tuple
 
 
@@ -143,8 +151,9 @@ class StepModule(OwnTransfer):
         if self.hooks.check_batch is not None:
             for micro_batch, rows in zip(window.batches, window.rows, strict=True):
                 self.hooks.check_batch(micro_batch, rows)
-        names = self.hooks.label_names
-        window.labels = [tuple(b[name] for name in names if b.get(name) is not None) for b in window.batches]
+        window.labels = [self._labels(batch) for batch in window.batches]
+        if self.evaluation.pick_inputs is not None:
+            window.inputs = [dict(batch) for batch in window.batches]
         window.counts = [
             0 if window.is_blank(i) else count_targets(self.model, b) for i, b in enumerate(window.batches)
         ]
@@ -152,6 +161,10 @@ class StepModule(OwnTransfer):
             assert isinstance(self.model, PreTrainedModel)
             window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
         return window.to(device)
+
+    def _labels(self, batch: Batch) -> tuple[Any, ...]:
+        names = self.hooks.label_names or label_names_of(self.model)
+        return tuple(batch[name] for name in names if batch.get(name) is not None)
 
     def training_step(self, window: Window, batch_idx: int) -> dict[str, torch.Tensor]:
         """One optimizer step; the module's text shows its order.
@@ -223,11 +236,15 @@ class StepModule(OwnTransfer):
         """Adds each batch's loss and, where somebody reads them, its predictions to `self.evaluation`."""
         for i, batch in enumerate(window.batches):
             loss, outputs = self._evaluate(batch, window.counts[i], bool(window.labels[i]))
-            predictions = labels = None
+            part = Part(window.rows[i], loss, window.counts[i])
             if self.evaluation.keep_predictions:
-                predictions = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
-                labels = window.labels[i][0] if len(window.labels[i]) == 1 else window.labels[i] or None
-            self.take_part(Part(window.rows[i], loss, window.counts[i], predictions, labels))
+                part.predictions = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
+                labels = window.labels[i]
+                if self.evaluation.reads_labels:
+                    labels = tuple(move(label, self.device) for label in labels)
+                part.labels = labels[0] if len(labels) == 1 else labels or None
+                part.inputs = window.inputs[i] if window.inputs else None
+            self.take_part(part)
         self.hooks.fire("on_prediction_step")
 
     def take_part(self, part: Part) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lt_trainer.data.windows import Batch
 
 _IGNORED = -100
+_SPANS = ("start_positions", "end_positions")
 
 
 def count_targets(model: nn.Module, batch: Batch) -> int:
@@ -60,14 +61,22 @@ def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None)
     return (loss * (count / num_targets) if count else nothing(model)), outputs
 
 
-def forward_parameters(model: nn.Module) -> frozenset[str]:
-    """The names that a model's forward takes."""
+def forward_parameters(model: nn.Module) -> tuple[str, ...]:
+    """The names that a model's forward takes, in their order."""
     return _parameters(type(model).forward)
 
 
 @functools.cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+def label_names_of(model: nn.Module) -> tuple[str, ...]:
+    """The columns that hold a model's labels: arguments of its forward with "label" in their names, or spans."""
+    if isinstance(model, PreTrainedModel):
+        return model.label_names
+    found = tuple(name for name in forward_parameters(model) if "label" in name or name in _SPANS)
+    return found or ("labels", *_SPANS)
 
 
 def nothing(model: nn.Module) -> torch.Tensor:

@@ -7,11 +7,11 @@ Nothing is looped over here. `train` makes a plan of the arguments (args/plan.py
 from __future__ import annotations
 
 import logging
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer import scoring
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, TrainerCallback
 from lt_trainer.callbacks.progress import PrinterCallback, ProgressCallback
@@ -43,13 +43,14 @@ class Trainer:
         args: see TrainingArguments; without them everything goes to "trainer_output".
         data_collator: rows -> batch; pads with `processing_class` where that is given, else stacks.
         train_dataset: map-style data set of tokenized rows.
-        eval_dataset: likewise, with labels.
+        eval_dataset: likewise, with labels; a dict of them gives `eval_<name>_loss` and so on for each.
         processing_class: the tokenizer; saved with the model.
         model_init: makes the model (after seeding, at each `train`), in place of `model`.
         compute_loss_func: (outputs, labels, num_items_in_batch=) -> loss, in place of the model's own.
-        compute_metrics: EvalPrediction -> dict of numbers.
+        compute_metrics: EvalPrediction -> dict of numbers; called on one process alone.
         callbacks: TrainerCallback classes or instances.
         optimizers: (optimizer, scheduler) made by the caller, or None for either.
+        preprocess_logits_for_metrics: (logits, labels) of a batch -> what is kept of the logits, such as their argmax.
         tokenizer: the name that `processing_class` had before.
         lightning_flags: flags of `lightning.Trainer` that the arguments do not decide, such as `profiler`.
     """
@@ -67,6 +68,7 @@ class Trainer:
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
         optimizers: tuple[Optimizer | None, LRScheduler | None] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         *,
         tokenizer: Any = None,
         lightning_flags: Mapping[str, Any] | None = None,
@@ -86,6 +88,8 @@ class Trainer:
         self.data_collator = data_collator or self._default_collator()
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        scoring.check_compute_metrics(compute_metrics, by_batch=self.args.batch_eval_metrics)
         self._given_optimizers = self.optimizer, self.lr_scheduler = optimizers
         self.state, self.control = TrainerState(), TrainerControl()
         self.lightning_flags = dict(lightning_flags or {})
@@ -152,7 +156,7 @@ class Trainer:
             if plan.stop_by_steps
             else plan.num_epochs * engine.num_train_rows
         )
-        metrics = speed_metrics("train", start, rows * steps / max(plan.max_steps, 1), steps)
+        metrics = scoring.speed_metrics("train", start, rows * steps / max(plan.max_steps, 1), steps)
         metrics["train_loss"] = train_loss
         self.log(metrics)
         engine.saver.finish(self.model, self.state)
@@ -234,21 +238,29 @@ class Trainer:
         """The loss over all targets of a data set, and `compute_metrics` over its rows.
 
         Args:
-            eval_dataset: another one than the trainer's own.
-            ignore_keys: outputs of the model that are no predictions.
+            eval_dataset: another one than the trainer's own, a dict of them, or the name of one of the trainer's own;
+                with a dict each is evaluated by itself, under the prefix `eval_<name>`.
+            ignore_keys: outputs of the model that are no predictions; None: those that its configuration names.
             metric_key_prefix: "eval" gives `eval_loss`.
 
         Returns:
             Metrics, run time in seconds, rows and batches a second.
-        """
-        from lt_trainer import build
 
-        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
-        if dataset is None:
-            raise ValueError("evaluate needs a data set: expected eval_dataset here or in Trainer(...), received None")
+        Raises:
+            ValueError: no data set, or none of that name (lists those there are).
+        """
+        own = eval_dataset is None
+        dataset = self.eval_dataset if own else eval_dataset
+        if isinstance(dataset, dict):
+            metrics: dict[str, float] = {}
+            for name, rows in dataset.items():
+                prefix = f"{metric_key_prefix}_{name}"
+                metrics |= self.evaluate(name if own and isinstance(name, str) else rows, ignore_keys, prefix)
+            return metrics
         wants_log = self.control.should_log
-        keep, needs_labels = self.compute_metrics is not None, build.needs_labels(self)
-        output = self._evaluate(dataset, metric_key_prefix, ignore_keys, keep=keep, needs_labels=needs_labels)
+        output = self._evaluate(
+            scoring.named(dataset, self.eval_dataset), metric_key_prefix, ignore_keys, predicts=False
+        )
         assert output.metrics is not None
         self.log(output.metrics)  # which adds the epoch, as scripts expect
         self.fire("on_evaluate", metrics=output.metrics)
@@ -260,33 +272,20 @@ class Trainer:
     ) -> PredictionOutput:
         """Predictions in the order of the rows, as numpy; labels and metrics where the data set has labels.
 
-        Rows of different lengths are filled up with -100 on the right.
+        Rows of different lengths are filled up with -100 on the right. Large arrays are mapped from a file.
         """
-        output = self._evaluate(test_dataset, metric_key_prefix, ignore_keys, keep=True, needs_labels=False)
+        output = self._evaluate(test_dataset, metric_key_prefix, ignore_keys, predicts=True)
         self.fire("on_predict", metrics=output.metrics)
         return PredictionOutput(output.predictions, output.label_ids, output.metrics)
 
-    def _evaluate(
-        self, dataset: Any, prefix: str, ignore_keys: list[str] | None, *, keep: bool, needs_labels: bool
-    ) -> EvalLoopOutput:
+    def _evaluate(self, dataset: Any, prefix: str, ignore_keys: list[str] | None, *, predicts: bool) -> EvalLoopOutput:
         from lt_trainer import engine as engines
 
-        start = time.time()
         engine: Engine | None = self._engine
         if engine is None:
             engine = self._evaluator = engines.evaluation_engine(self, self._evaluator)
-        result = engine.evaluate(
-            dataset, keep_predictions=keep, ignore_keys=ignore_keys or (), needs_labels=needs_labels
-        )
-        metrics: dict[str, float] = {}
-        if self.compute_metrics is not None and result.labels is not None:
-            metrics = dict(self.compute_metrics(EvalPrediction(result.predictions, result.labels)))
-        if result.loss is not None:
-            metrics["loss"] = result.loss
-        metrics = {k if k.startswith(f"{prefix}_") else f"{prefix}_{k}": as_number(v) for k, v in metrics.items()}
-        batches = math.ceil(result.num_rows / (self.args.per_device_eval_batch_size * engine.world_size))
-        metrics |= speed_metrics(prefix, start, result.num_rows, batches)
-        return EvalLoopOutput(result.predictions, result.labels, metrics, result.num_rows)
+        metrics = self.compute_metrics
+        return scoring.evaluate(engine, dataset, prefix, ignore_keys, compute_metrics=metrics, predicts=predicts)
 
     def evaluate_and_rank(self) -> bool:
         """Evaluates in the middle of training; whether it was the best so far by `metric_for_best_model`."""
@@ -384,18 +383,3 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def speed_metrics(prefix: str, start: float, num_rows: float, num_steps: int) -> dict[str, float]:
-    """Run time since `start` in seconds, and rows and steps a second."""
-    runtime = time.time() - start
-    return {
-        f"{prefix}_runtime": round(runtime, 4),
-        f"{prefix}_samples_per_second": round(num_rows / runtime, 3),
-        f"{prefix}_steps_per_second": round(num_steps / runtime, 3),
-    }
-
-
-def as_number(value: Any) -> Any:
-    """A metric as a plain number, where it is a 0-d array or tensor."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value

@@ -119,10 +119,10 @@ class TrainingArguments:
     eval_delay: float = arg(0, "epochs (strategy epoch) or steps before the first evaluation", "0 or more")
     eval_on_start: bool = arg(False, "evaluate once before the first step")
     eval_accumulation_steps: int | None = arg(
-        None, "batches of predictions on the device before they move to the CPU; None: all", "1 or more"
+        None, "batches of predictions on the device before they move to the CPU; None: 1", "1 or more"
     )
     eval_do_concat_batches: bool = arg(True, "predictions as one array; False: a list with one a batch")
-    eval_use_gather_object: bool = arg(False, "gather outputs that are no tensors from all devices")
+    eval_use_gather_object: bool = arg(False, "predictions of all devices travel as objects; here they always do")
     batch_eval_metrics: bool = arg(False, "call compute_metrics on each batch, with compute_result at the last")
     include_for_metrics: list[str] = arg(list, "what compute_metrics gets beside predictions: inputs, loss", EXTRAS)
     prediction_loss_only: bool = arg(False, "evaluate the loss alone, without predictions")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
-    "batch_eval_metrics": "leave it out; compute_metrics gets all predictions at once",
     "bf16_full_eval": "bf16=True evaluates in mixed precision",
     "ddp_backend": "leave it out; NCCL on GPUs, gloo elsewhere",
     "ddp_broadcast_buffers": "leave it out",
@@ -25,9 +24,6 @@ NOT_YET = {
     "ddp_static_graph": "leave it out",
     "ddp_timeout": "leave it out",
     "deepspeed": "run on several devices with torchrun, which uses DDP",
-    "eval_accumulation_steps": "leave it out; predictions move to the CPU batch by batch",
-    "eval_do_concat_batches": "leave it out; predictions come as one array",
-    "eval_use_gather_object": "leave it out",
     "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
     "full_determinism": "call torch.use_deterministic_algorithms(True) before",
@@ -35,7 +31,6 @@ NOT_YET = {
     "generation_max_length": "leave it out",
     "generation_num_beams": "leave it out",
     "ignore_data_skip": "leave it out; skipped rows are not read anyway",
-    "include_for_metrics": "leave it out",
     "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
     "group_by_length": "leave it out; padding is not computed anyway",
@@ -47,7 +42,6 @@ NOT_YET = {
     "neftune_noise_alpha": "leave it out",
     "optim_target_modules": "leave it out",
     "predict_with_generate": "call model.generate in compute_metrics",
-    "prediction_loss_only": "leave compute_metrics out: evaluate() then keeps no predictions",
     "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",

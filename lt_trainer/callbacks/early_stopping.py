@@ -66,6 +66,9 @@ class EarlyStoppingCallback(TrainerCallback, ExportableState):
         name = name if name.startswith("eval_") else f"eval_{name}"
         metrics: dict[str, float] = kwargs["metrics"]
         if name not in metrics:
+            others = {key.removesuffix("runtime") for key in metrics if key.endswith("_runtime")}
+            if others and not name.startswith(tuple(others)):  # another one of several evaluation sets
+                return None
             logger.warning("early stopping watches %r, which is not among %s: not counted", name, sorted(metrics))
             return None
         self.check_metric_value(args, state, control, metrics[name])

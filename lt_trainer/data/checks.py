@@ -62,8 +62,7 @@ def check_dataset(dataset: Any, limits: Limits, *, name: str, needs_labels: bool
     """
     if isinstance(dataset, Mapping):
         raise TypeError(
-            f"{name}: expected one data set, received several, {sorted(map(str, dataset))}: name one of them; several "
-            "evaluation sets are not supported yet, call evaluate() for each"
+            f"{name}: expected one data set, received several, {sorted(map(str, dataset))}: name one of them"
         )
     if not isinstance(dataset, Sized) or isinstance(dataset, str) or not hasattr(dataset, "__getitem__"):
         raise TypeError(

@@ -31,6 +31,7 @@ class Window:
         rows: for each micro-batch, the row numbers in the data set; empty for a blank one.
         counts: for each micro-batch, the targets that enter the loss; the module counts them before the transfer.
         labels: for each micro-batch, its label columns as the collator made them, on the CPU.
+        inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
     """
 
     def __init__(self, batches: list[Batch], rows: list[list[int]]) -> None:
@@ -38,6 +39,7 @@ class Window:
         self.rows = rows
         self.counts: list[int] = []
         self.labels: list[tuple[Any, ...]] = []
+        self.inputs: list[Batch] = []
 
     def is_blank(self, index: int) -> bool:
         """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
@@ -45,7 +47,7 @@ class Window:
 
     def to(self, device: torch.device) -> Window:
         """Moves every tensor to a device, without waiting for it."""
-        self.batches = [{k: _move(v, device) for k, v in batch.items()} for batch in self.batches]
+        self.batches = [{k: move(v, device) for k, v in batch.items()} for batch in self.batches]
         return self
 
     def pin_memory(self) -> Window:
@@ -140,7 +142,7 @@ def _leave_signals_to_the_run(worker: int) -> None:
     signal.signal(signal.SIGTERM, ignore_once)
 
 
-def _move(value: Any, device: torch.device) -> Any:
+def move(value: Any, device: torch.device) -> Any:
     """Tensors and packed batches move; anything else stays."""
     to = getattr(value, "to", None)
     return value if to is None else to(device, non_blocking=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import lightning.pytorch as pl
+
+T = TypeVar("T")
 
 
 class Driver:
@@ -27,6 +29,38 @@ class Driver:
     def world_size(self) -> int:
         """Processes that share a batch."""
         return 1
+
+    @property
+    def rank(self) -> int:
+        """This process among them."""
+        return 0
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """Wraps what one process does while the others wait: what would look for them must find none."""
+        return nullcontext()
+
+    def first(self, function: Callable[[], T]) -> T:
+        """What `function` returns on the first process, on every process.
+
+        Raises:
+            Exception: what it raised, on the first process; RuntimeError with its text on the others.
+        """
+        found: tuple[T | None, str | None] = None, None
+        error: Exception | None = None
+        if self.rank == 0:
+            try:
+                with self.alone():
+                    found = function(), None
+            except Exception as raised:
+                if self.world_size == 1:
+                    raise
+                error, found = raised, (None, repr(raised))
+        result, message = self.gather(found)[0]
+        if error is not None:
+            raise error
+        if message is not None:
+            raise RuntimeError(f"the first process failed, and with it this one: {message}")
+        return cast(T, result)
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         """Wraps forward and backward of a micro-batch; gradients are exchanged in the `last` of a step alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -28,6 +29,15 @@ class DDPDriver(Driver):
     def world_size(self) -> int:
         """Processes of the group."""
         return dist.get_world_size()
+
+    @property
+    def rank(self) -> int:
+        """Of the group."""
+        return dist.get_rank()
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """A metric of torchmetrics would otherwise wait for the other processes, who do not call it."""
+        return patch.object(dist, "is_initialized", lambda: False)
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         """`no_sync` of DDP in all but the last."""

@@ -48,6 +48,17 @@ def test_greater_is_better_turns_it_round() -> None:
     assert evaluations_until_stop(EarlyStoppingCallback(1), [0.5, 0.6, 0.55], metric="eval_f1") == 3
 
 
+def test_only_the_evaluation_set_that_was_named_counts(caplog: pytest.LogCaptureFixture) -> None:
+    callback, control = EarlyStoppingCallback(1), TrainerControl()
+    args = TrainingArguments("out", metric_for_best_model="eval_b_loss", **GIVEN)
+    for name, loss in (("a", 1.0), ("b", 1.0), ("a", 9.0), ("b", 0.5)):
+        metrics = {f"eval_{name}_loss": loss, f"eval_{name}_runtime": 0.1}
+        callback.on_evaluate(args, TrainerState(best_metric=1.5), control, metrics=metrics)
+    assert not control.should_training_stop
+    assert callback.early_stopping_patience_counter == 0
+    assert not caplog.records
+
+
 def test_nan_is_no_improvement() -> None:
     assert evaluations_until_stop(EarlyStoppingCallback(2), [1.0, float("nan"), float("nan")]) == 3
 
