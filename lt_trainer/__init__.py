@@ -39,6 +39,31 @@ if TYPE_CHECKING:
     from lt_trainer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from lt_trainer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from lt_trainer.models.generation_config import GenerationConfig as GenerationConfig
+    from lt_trainer.optim.adafactor import Adafactor as Adafactor
+    from lt_trainer.optim.adafactor import AdafactorSchedule as AdafactorSchedule
+    from lt_trainer.optim.adafactor import get_adafactor_schedule as get_adafactor_schedule
+    from lt_trainer.optim.named import get_constant_schedule as get_constant_schedule
+    from lt_trainer.optim.named import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
+    from lt_trainer.optim.named import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
+    from lt_trainer.optim.named import (
+        get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+    )
+    from lt_trainer.optim.named import (
+        get_cosine_with_min_lr_schedule_with_warmup as get_cosine_with_min_lr_schedule_with_warmup,
+    )
+    from lt_trainer.optim.named import (
+        get_cosine_with_min_lr_schedule_with_warmup_lr_rate as get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    )
+    from lt_trainer.optim.named import get_greedy_schedule as get_greedy_schedule
+    from lt_trainer.optim.named import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
+    from lt_trainer.optim.named import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
+    from lt_trainer.optim.named import (
+        get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
+    )
+    from lt_trainer.optim.named import get_reduce_on_plateau_schedule as get_reduce_on_plateau_schedule
+    from lt_trainer.optim.named import get_scheduler as get_scheduler
+    from lt_trainer.optim.named import get_wsd_schedule as get_wsd_schedule
+    from lt_trainer.optim.watchers import GreedyLR as GreedyLR
     from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
     from lt_trainer.state import PredictionOutput as PredictionOutput
@@ -78,6 +103,23 @@ _HOME = {
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "GenerationConfig": "models.generation_config",
+    "Adafactor": "optim.adafactor",
+    "AdafactorSchedule": "optim.adafactor",
+    "get_adafactor_schedule": "optim.adafactor",
+    "get_constant_schedule": "optim.named",
+    "get_constant_schedule_with_warmup": "optim.named",
+    "get_cosine_schedule_with_warmup": "optim.named",
+    "get_cosine_with_hard_restarts_schedule_with_warmup": "optim.named",
+    "get_cosine_with_min_lr_schedule_with_warmup": "optim.named",
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": "optim.named",
+    "get_greedy_schedule": "optim.named",
+    "get_inverse_sqrt_schedule": "optim.named",
+    "get_linear_schedule_with_warmup": "optim.named",
+    "get_polynomial_decay_schedule_with_warmup": "optim.named",
+    "get_reduce_on_plateau_schedule": "optim.named",
+    "get_scheduler": "optim.named",
+    "get_wsd_schedule": "optim.named",
+    "GreedyLR": "optim.watchers",
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",

@@ -23,6 +23,7 @@ from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts
 from lt_trainer.module import StepHooks, StepModule
+from lt_trainer.optim import Watcher, optimizer_class
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
@@ -206,6 +207,12 @@ class TrainingEngine(Engine):
         self.bridge.flush(self.module)
         return self.bridge.total_loss / max(self.facade.state.global_step, 1)
 
+    def watch(self, metrics: Mapping[str, float]) -> None:
+        """Steps a schedule that follows a metric of the evaluation; any other has stepped with the optimizer."""
+        scheduler = self.facade.lr_scheduler
+        if isinstance(scheduler, Watcher):
+            scheduler.step(self.saver.metric(metrics, self.plan.saving.metric_for_best or "eval_loss"))
+
     # ---- saving
 
     def save_checkpoint(self, *, is_best: bool) -> None:
@@ -340,6 +347,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     Raises:
         ConfigurationError: the arguments, on this machine with this data.
         ValueError: no training data, or rows that the model cannot take.
+        ImportError: the optimizer's package is not installed.
     """
     dataset, limits, needs_labels = facade.train_dataset, build.limits_of(facade), build.needs_labels(facade)
     if dataset is None:
@@ -348,8 +356,10 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     if facade.args.eval_strategy != "no":
         for name, rows in eval_datasets(facade.eval_dataset):
             check_dataset(rows, limits, name=name, needs_labels=needs_labels)
-    facts = find_facts(len(dataset), facade.eval_dataset is not None)
-    return TrainingEngine(facade, plan(facade.args, facts))
+    decided = plan(facade.args, find_facts(len(dataset), facade.eval_dataset is not None))
+    if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None:
+        optimizer_class(decided.optimizer.name)  # is its package there?
+    return TrainingEngine(facade, decided)
 
 
 def eval_datasets(given: Any) -> list[tuple[str, Any]]:

@@ -49,9 +49,10 @@ from lt_trainer.objective import (
     nothing,
     predictions_of,
 )
+from lt_trainer.optim import Watcher
 from lt_trainer.private import OwnTransfer
 
-OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | None]]
+OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, int], tuple[torch.Tensor, Any]]
 
 
@@ -133,7 +134,7 @@ class StepModule(OwnTransfer):
                 "received None"
             )
         optimizer, scheduler = self.optimizer_factory(self.model)
-        if scheduler is None:
+        if scheduler is None or isinstance(scheduler, Watcher):  # whoever evaluates steps a watcher
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -199,7 +200,7 @@ class StepModule(OwnTransfer):
         optimizer.step()
         self.hooks.fire("on_optimizer_step")
         scheduler = self.lr_schedulers()
-        assert not isinstance(scheduler, list | ReduceLROnPlateau)
+        assert not isinstance(scheduler, list | ReduceLROnPlateau)  # Lightning's type of them all
         if scheduler is not None and (scaler is None or scaler.get_scale() >= scale):
             scheduler.step()
 

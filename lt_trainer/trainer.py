@@ -19,7 +19,7 @@ from lt_trainer.callbacks.reports import reports
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.files import read_json, update_folder
 from lt_trainer.machine import global_rank
-from lt_trainer.optim import create_optimizer, create_scheduler
+from lt_trainer.optim import Watcher, create_optimizer, create_scheduler, create_user_optimizer
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Trainer:
         compute_metrics: EvalPrediction -> dict of numbers; called on one process alone.
         callbacks: TrainerCallback classes or instances.
         optimizers: (optimizer, scheduler) made by the caller, or None for either.
+        optimizer_cls_and_kwargs: (class, its arguments), made over the decay groups in place of `args.optim`.
         preprocess_logits_for_metrics: (logits, labels) of a batch -> what is kept of the logits, such as their argmax.
         tokenizer: the name that `processing_class` had before.
         lightning_flags: flags of `lightning.Trainer` that the arguments do not decide, such as `profiler`.
@@ -67,7 +68,8 @@ class Trainer:
         compute_loss_func: Callable[..., torch.Tensor] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
-        optimizers: tuple[Optimizer | None, LRScheduler | None] = (None, None),
+        optimizers: tuple[Optimizer | None, LRScheduler | Watcher | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         *,
         tokenizer: Any = None,
@@ -81,6 +83,11 @@ class Trainer:
                 "Trainer needs a model: expected exactly one of model= and model_init=, "
                 f"received {'neither' if model is None else 'both'}"
             )
+        if optimizer_cls_and_kwargs is not None and optimizers[0] is not None:
+            raise ValueError(
+                "Trainer: expected one of optimizers=(optimizer, ...) and optimizer_cls_and_kwargs=, received both: "
+                "leave one out"
+            )
         set_seed(self.args.seed)
         self.model_init = model_init
         self.model: nn.Module = model if model is not None else self.call_model_init()
@@ -90,6 +97,9 @@ class Trainer:
         self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         scoring.check_compute_metrics(compute_metrics, by_batch=self.args.batch_eval_metrics)
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        self.optimizer: Optimizer | None
+        self.lr_scheduler: LRScheduler | Watcher | None
         self._given_optimizers = self.optimizer, self.lr_scheduler = optimizers
         self.state, self.control = TrainerState(), TrainerControl()
         self.lightning_flags = dict(lightning_flags or {})
@@ -211,10 +221,14 @@ class Trainer:
         """Makes the optimizer that `args` ask for, unless the caller brought one."""
         if self.optimizer is None:
             assert self._engine is not None
-            self.optimizer = create_optimizer(self.model if model is None else model, self._engine.plan.optimizer)
+            model, plan = self.model if model is None else model, self._engine.plan.optimizer
+            if self.optimizer_cls_and_kwargs is None:
+                self.optimizer = create_optimizer(model, plan)
+            else:
+                self.optimizer = create_user_optimizer(model, *self.optimizer_cls_and_kwargs, plan)
         return self.optimizer
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler | Watcher:
         """Makes the learning rate schedule that `args` ask for, unless the caller brought one."""
         if self.lr_scheduler is None:
             assert self._engine is not None
@@ -290,7 +304,9 @@ class Trainer:
     def evaluate_and_rank(self) -> bool:
         """Evaluates in the middle of training; whether it was the best so far by `metric_for_best_model`."""
         assert self._engine is not None
-        return self._engine.saver.rank(self.evaluate(), self.state)
+        metrics = self.evaluate()
+        self._engine.watch(metrics)
+        return self._engine.saver.rank(metrics, self.state)
 
     # ---- save
 

@@ -563,3 +563,28 @@ def test_a_run_of_transformers_goes_on_here_and_ours_there(tiny_bert, tmp_path):
         for library in (lt_trainer, transformers):
             losses = train(library, f"{name}-on-{library.__name__}", resume=checkpoint)
             assert losses == pytest.approx(expected, rel=1e-4), (name, library.__name__)
+
+
+@pytest.mark.parametrize("name", ["reduce_lr_on_plateau", "greedy"])
+def test_a_schedule_that_follows_the_evaluation_goes_on(build, name):
+    kwargs = {"patience": 0} | ({"min_lr": 1e-5} if name == "greedy" else {"threshold": 0.9})
+    options = {"lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs, "eval_strategy": "steps", "eval_steps": 2}
+    whole = build("whole", **options)
+    whole.train()
+    build("cut", callbacks=[StopAt(5)], **options).train()
+    resumed = build("cut", **options)
+    resumed.train(resume_from_checkpoint=True)
+    rates = [[e["learning_rate"] for e in t.state.log_history if "learning_rate" in e] for t in (whole, resumed)]
+    assert rates[0] == rates[1]
+    assert len(set(rates[0])) > 3
+    assert whole.lr_scheduler.state_dict() == resumed.lr_scheduler.state_dict()
+
+
+def test_adafactor_goes_on_bit_for_bit(build):
+    whole = build("whole", optim="adafactor")
+    whole.train()
+    build("cut", callbacks=[StopAt(5)], optim="adafactor").train()
+    resumed = build("cut", optim="adafactor")
+    resumed.train(resume_from_checkpoint=True)
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -19,15 +19,29 @@ SCHEDULERS = (
     *("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", *WATCHERS),
 )
 PACKAGES = {  # optimizers by the package that brings them
-    "torch": ("adamw_torch", "adamw_torch_fused", "adamw_hf", "sgd", "adagrad", "rmsprop"),
-    "transformers": ("adafactor",),
+    "torch": (
+        *("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adafactor"),
+        *("sgd", "adagrad", "rmsprop"),
+    ),
     "bitsandbytes": (
-        *("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "lion_8bit", "lion_32bit"),
-        *("paged_lion_32bit", "paged_lion_8bit", "ademamix", "ademamix_8bit", "rmsprop_bnb", "rmsprop_bnb_8bit"),
+        *("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"),
+        *("lion_32bit", "lion_8bit", "paged_lion_32bit", "paged_lion_8bit"),
+        *("ademamix", "ademamix_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit"),
+        *("rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"),
     ),
     "torchao": ("adamw_torch_4bit", "adamw_torch_8bit"),
-    "galore_torch": ("galore_adamw", "galore_adamw_8bit", "galore_adafactor"),
+    "galore_torch": (
+        *("galore_adamw", "galore_adamw_8bit", "galore_adafactor"),
+        *("galore_adamw_layerwise", "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise"),
+    ),
+    "apollo_torch": ("apollo_adamw", "apollo_adamw_layerwise"),
     "schedulefree": ("schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"),
+    "grokadamw": ("grokadamw",),
+    "torch-optimi": ("stable_adamw",),
+    "lomo_optim": ("lomo", "adalomo"),
+    "torchdistx": ("adamw_anyprecision",),
+    "torch_xla": ("adamw_torch_xla",),
+    "torch_npu": ("adamw_torch_npu_fused",),
 }
 OPTIMIZERS = {name: package for package, names in PACKAGES.items() for name in names}
 LOGGERS = ("tensorboard", "wandb", "mlflow", "comet_ml", "trackio", "csv", "all", "none")
@@ -155,6 +169,8 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
     evaluates, workers, best = v["eval_strategy"] != "no", v["dataloader_num_workers"] > 0, v["load_best_model_at_end"]
     when = f"eval_strategy={str(v['eval_strategy'])!r} and save_strategy={str(v['save_strategy'])!r}"
     same = v["save_strategy"] in (v["eval_strategy"], "best")
+    watches = v["lr_scheduler_type"] in WATCHERS and not evaluates
+    follows = f"lr_scheduler_type={str(v['lr_scheduler_type'])!r} with eval_strategy='no'"
     alone = "with dataloader_num_workers=0: there are no workers; set their number or leave it out"
     return [
         (not v["output_dir"], "output_dir is missing: expected a folder for checkpoints; set output_dir='runs/my-run'"),
@@ -162,6 +178,7 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
         (best and not evaluates, f"load_best_model_at_end=True with {when}: nothing finds the best; try 'epoch'"),
         (best and evaluates and not same, f"load_best_model_at_end=True with {when}: set both to the same"),
         (v["save_strategy"] == "best" and not evaluates, f"{when}: nothing finds the best; set eval_strategy='epoch'"),
+        (watches, f"{follows}: it follows a metric of the evaluation; set eval_strategy='epoch'"),
         (v["dataloader_prefetch_factor"] is not None and not workers, f"dataloader_prefetch_factor {alone}"),
         (v["dataloader_persistent_workers"] and not workers, f"dataloader_persistent_workers {alone}"),
     ]

@@ -89,7 +89,9 @@ class TrainingArguments:
     # optimizer
     optim: str = arg("adamw_torch_fused", "adamw_torch_fused, adamw_torch, sgd, adagrad, rmsprop, ...", OPTIMIZERS)
     optim_args: str | None = arg(None, "the optimizer's own arguments: name=value,name=value")
-    optim_target_modules: list[str] | None = arg(None, "modules that GaLore and APOLLO project: names or patterns")
+    optim_target_modules: str | list[str] | None = arg(
+        None, "linear layers that low-rank optimizers project: parts of names, a regular expression, or all-linear"
+    )
     weight_decay: float = arg(0.0, "decay of all weights but biases and norms", "0 or more")
     adam_beta1: float = arg(0.9, "Adam's decay of the first moment", "0 to below 1")
     adam_beta2: float = arg(0.999, "Adam's decay of the second moment", "0 to below 1")

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
-from lt_trainer.args.check import OPTIMIZERS, WATCHERS, raise_if
+from lt_trainer.args.check import raise_if
 from lt_trainer.args.duration import Duration, plan_duration
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
@@ -40,7 +40,6 @@ NOT_YET = {
     "log_on_each_node": "leave it out",
     "logging_nan_inf_filter": "leave it out",
     "neftune_noise_alpha": "leave it out",
-    "optim_target_modules": "leave it out",
     "predict_with_generate": "call model.generate in compute_metrics",
     "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
@@ -66,6 +65,7 @@ REFUSED = {
     "use_cache": "leave it out; a forward pass of training keeps no keys and values for later",
     "use_liger_kernel": "leave it out; native models compute no padding and no logits that nobody reads",
 }
+INSIDE_BACKWARD = ("lomo", "_layerwise")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Optimization:
     warmup_steps: int
     total_steps: int
     max_grad_norm: float
+    target_modules: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,10 @@ def refusals(args: TrainingArguments) -> list[str]:
         for name, hint in {**NOT_YET, **REFUSED}.items()
         if is_asked_for(args, name)
     ]
-    if args.lr_scheduler_type in WATCHERS:
-        found.append(f"lr_scheduler_type={str(args.lr_scheduler_type)!r}: not supported yet; use 'cosine' or 'linear'")
-    if (package := OPTIMIZERS.get(args.optim, "torch")) != "torch":
+    if str(args.optim).endswith(INSIDE_BACKWARD):
         found.append(
-            f"optim={str(args.optim)!r}: comes from the package {package}, not supported yet; use 'adamw_torch'"
+            f"optim={str(args.optim)!r}: not supported: it updates weights inside the backward pass, before gradients "
+            "are added up and clipped; use 'adafactor', or 'galore_adamw' or 'apollo_adamw' without layerwise"
         )
     loggers = [name for name in args.report_to or () if name != "tensorboard"]
     return found + [f"report_to={name!r}: not supported yet; use 'tensorboard' or 'none'" for name in loggers]
@@ -212,6 +212,7 @@ def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardwar
         betas=(args.adam_beta1, args.adam_beta2),
         epsilon=args.adam_epsilon,
         args=args.optim_args,
+        target_modules=_target_modules(args),
         scheduler=str(args.lr_scheduler_type),
         scheduler_kwargs=dict(args.lr_scheduler_kwargs or {}),
         warmup_steps=duration.warmup_steps,
@@ -222,8 +223,14 @@ def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardwar
 
 def _optimizer_name(args: TrainingArguments, hardware: Hardware) -> str:
     """A fused optimizer unscales fp16's gradients itself, after the hook of Lightning where we measure and clip."""
-    scaled = hardware.precision == "16-mixed" and args.optim == "adamw_torch_fused"
-    return "adamw_torch" if scaled or args.optim == "adamw_hf" else str(args.optim)
+    former = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
+    name = former.get(args.optim, str(args.optim))
+    return "adamw_torch" if name == "adamw_torch_fused" and hardware.precision == "16-mixed" else name
+
+
+def _target_modules(args: TrainingArguments) -> str | tuple[str, ...] | None:
+    targets = args.optim_target_modules
+    return targets if targets is None or isinstance(targets, str) else tuple(targets)
 
 
 def _reporting(args: TrainingArguments) -> Reporting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lt_trainer.checkpoint.format import OPTIMIZER, TRAINER_STATE
+from lt_trainer.optim.adafactor import Adafactor
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
@@ -79,12 +80,21 @@ def check_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], 
             "go on with the model, `optim` and `weight_decay` of the run that was saved"
         )
     for number, parameter in zip(order, parameters, strict=True):
+        shapes = _shapes(optimizer, parameter)
         for name, value in entries.get(number, {}).items():
-            if isinstance(value, torch.Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+            if isinstance(value, torch.Tensor) and shapes is not None and value.shape not in shapes:
                 raise ValueError(
                     f"{folder / OPTIMIZER}: '{name}' of parameter {number}: expected shape {tuple(parameter.shape)}, "
                     f"received {tuple(value.shape)}: it is damaged or another model's; go on from another checkpoint"
                 )
+
+
+def _shapes(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> tuple[torch.Size, ...] | None:
+    """The shapes that a parameter's state may have; None where another package's optimizer decides them."""
+    shape, one_number = parameter.shape, (torch.Size(), torch.Size([1]))
+    if isinstance(optimizer, Adafactor):
+        return (*one_number, shape, shape[:-1], shape[:-2] + shape[-1:])
+    return (*one_number, shape) if type(optimizer).__module__.startswith("torch.") else None
 
 
 def differences(side: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

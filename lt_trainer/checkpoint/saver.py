@@ -81,18 +81,27 @@ class Saver:
         name = self.saving.metric_for_best
         if name is None:
             return False
-        if name not in metrics:
-            raise KeyError(
-                f"metric_for_best_model: expected one of {sorted(metrics)}, received {name!r}: "
-                "name one of them, or return it from compute_metrics"
-            )
-        value, best = metrics[name], state.best_metric
+        value, best = self.metric(metrics, name), state.best_metric
         if math.isnan(value) or (
             best is not None and (value <= best if self.saving.greater_is_better else value >= best)
         ):
             return False
         state.best_metric, state.best_global_step = value, state.global_step
         return True
+
+    @staticmethod
+    def metric(metrics: Mapping[str, float], name: str) -> float:
+        """A metric by its name.
+
+        Raises:
+            KeyError: it is not among them (lists them).
+        """
+        if name not in metrics:
+            raise KeyError(
+                f"metric_for_best_model: expected one of {sorted(metrics)}, received {name!r}: "
+                "name one of them, or return it from compute_metrics"
+            )
+        return metrics[name]
 
     def locate(self, resume: str | bool) -> Path:
         """The checkpoint to go on from; says which newer ones were passed over and why.

@@ -1,109 +1,16 @@
-"""Optimizers and learning rate schedules: decay groups, a table of optimizers, schedules as step -> factor."""
+"""Learning rate schedules as pure functions: optimizer steps done -> factor of the peak rate."""
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
 import math
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from typing import Any
 
 from lt_trainer.args.check import ConfigurationError, near
 
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
-    from lt_trainer.args.plan import Optimization
-
 Factor = Callable[[int], float]
-
-_NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)")
-_NORMS = (nn.LayerNorm, nn.RMSNorm)
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of the trainable parameters: those that decay, then biases and norms, which do not.
-
-    The order within a group is that of `named_parameters`, tied weights once: the state of an optimizer over them fits
-    that of `transformers`, whose rules these are.
-    """
-    norms = {id(p) for module in model.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
-    decays: list[nn.Parameter] = []
-    stays: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            still = id(parameter) in norms or _NO_DECAY.search(name.lower())
-            (stays if still else decays).append(parameter)
-    if not decays and not stays:
-        raise ValueError(
-            "the model has no parameter to train: expected some with requires_grad=True, received none: unfreeze some, "
-            "parameter.requires_grad_()"
-        )
-    return [{"params": decays, "weight_decay": weight_decay}, {"params": stays, "weight_decay": 0.0}]
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, _NORMS) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
-
-
-# Name -> class, and what it always gets. Adam's betas and epsilon go to those that take betas.
-OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
-    "adamw_torch": (torch.optim.AdamW, {}),
-    "adamw_torch_fused": (torch.optim.AdamW, {"fused": True}),
-    "sgd": (torch.optim.SGD, {}),
-    "adagrad": (torch.optim.Adagrad, {}),
-    "rmsprop": (torch.optim.RMSprop, {}),
-}
-
-
-def create_optimizer(model: nn.Module, plan: Optimization) -> Optimizer:
-    """Makes the optimizer of a plan over the decay groups of a model.
-
-    Raises:
-        ConfigurationError: `optim_args` names what the optimizer does not take.
-    """
-    cls, always = OPTIMIZERS[plan.name]
-    takes = inspect.signature(cls).parameters
-    given = read_optim_args(plan.args)
-    problems = [f"optim_args: {plan.name} takes no {name!r}{near(name, takes)}" for name in given if name not in takes]
-    if problems:
-        raise ConfigurationError(problems)
-    adam = {"betas": plan.betas, "eps": plan.epsilon} if "betas" in takes else {}
-    return cls(decay_groups(model, plan.weight_decay), **{"lr": plan.learning_rate, **adam, **always, **given})
-
-
-def read_optim_args(text: str | None) -> dict[str, Any]:
-    """Reads "momentum=0.9,nesterov=True" to numbers, switches and words.
-
-    Raises:
-        ConfigurationError: a part is not name=value.
-    """
-    values: dict[str, Any] = {}
-    for part in filter(None, (text or "").replace(" ", "").split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigurationError(
-                [f"optim_args={text!r}: expected name=value,name=value, received {part!r}; write {part}=VALUE"]
-            )
-        try:
-            values[name] = ast.literal_eval(value.capitalize() if value in ("true", "false") else value)
-        except (ValueError, SyntaxError):
-            values[name] = value
-    return values
-
-
-def create_scheduler(optimizer: Optimizer, plan: Optimization, total_steps: int | None = None) -> LambdaLR:
-    """Makes the schedule of a plan, to be stepped once an optimizer step; `total_steps` replaces the plan's."""
-    total = plan.total_steps if total_steps is None else total_steps
-    base = optimizer.defaults["lr"]
-    factor = schedule(plan.scheduler, plan.warmup_steps, total, learning_rate=base, kwargs=plan.scheduler_kwargs)
-    return LambdaLR(optimizer, factor)
 
 
 def schedule(name: str, warmup_steps: int, total_steps: int, *, learning_rate: float, kwargs: dict[str, Any]) -> Factor:

@@ -1,0 +1,50 @@
+"""What the arguments mean for a step, beside `transformers.Trainer`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lt_trainer
+from tests.parity.beside import entries, train
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of transformers and accelerate are theirs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"patience": 0, "threshold": 0.5}},
+        {"lr_scheduler_type": "greedy", "lr_scheduler_kwargs": {"patience": 0, "min_lr": 1e-5}},
+    ],
+)
+def test_rates_that_follow_the_evaluation_equal_those_of_transformers(tiny_bert, tmp_path, options):
+    folder = tiny_bert(head="masked")
+    options |= {"num_train_epochs": 2, "eval_strategy": "steps", "eval_steps": 2}
+    ours = train(lt_trainer, folder, "sequence", tmp_path / "ours", **options)
+    theirs = train(transformers, folder, "sequence", tmp_path / "theirs", **options)
+    rates = entries(ours, "learning_rate")
+    assert rates == pytest.approx(entries(theirs, "learning_rate"), rel=1e-12)
+    assert len(set(rates)) > 3
+
+
+@pytest.mark.parametrize("optim", ["adafactor", "sgd", "rmsprop", "adagrad"])
+def test_other_optimizers_step_as_in_transformers(tiny_bert, tmp_path, optim):
+    folder = tiny_bert(head="masked")
+    options = {"optim": optim, "max_steps": 5, "weight_decay": 0.1, "optim_args": None}
+    ours = train(lt_trainer, folder, "sequence", tmp_path / "ours", **options)
+    theirs = train(transformers, folder, "sequence", tmp_path / "theirs", **options)
+    for key in ("loss", "grad_norm"):
+        assert entries(ours, key) == pytest.approx(entries(theirs, key), rel=2e-4), key
+
+
+def test_a_class_and_its_arguments_train_as_in_transformers(tiny_bert, tmp_path):
+    folder = tiny_bert(head="masked")
+    given = (torch.optim.SGD, {"lr": 0.1, "momentum": 0.5})
+    options = {"max_steps": 4, "weight_decay": 0.1, "facade": {"optimizer_cls_and_kwargs": given}}
+    ours = train(lt_trainer, folder, "sequence", tmp_path / "ours", **options)
+    theirs = train(transformers, folder, "sequence", tmp_path / "theirs", **options)
+    assert type(ours.optimizer) is torch.optim.SGD
+    for key in ("loss", "learning_rate"):
+        assert entries(ours, key) == pytest.approx(entries(theirs, key), rel=1e-5), key
