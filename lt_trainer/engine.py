@@ -19,6 +19,7 @@ from lt_trainer.checkpoint.resume import check_optimizer, differences, read_stat
 from lt_trainer.checkpoint.rng import rng_state
 from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
 from lt_trainer.data.checks import check_batch, check_dataset
+from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
-    from torch.utils.data import DataLoader
 
-    from lt_trainer.data.windows import Window
     from lt_trainer.drivers import Driver
     from lt_trainer.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
+PASS_ROWS = 64  # of an evaluation that come to the module together
 SMALL_STATE = 32 * 2**20  # bytes: written faster than a thread is worth, and `on_save` comes in its usual place
 
 
@@ -59,7 +59,7 @@ class Engine:
         flags = build.merge_flags(plan.trainer_flags, facade.lightning_flags)
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
         self.world_size = self.lightning.world_size
-        self._eval_loaders: dict[int, DataLoader[Window]] = {}
+        self._eval_loaders: dict[int, Passes] = {}
 
     @property
     def driver(self) -> Driver:
@@ -73,21 +73,23 @@ class Engine:
         Raises:
             ValueError: rows that the model cannot take, or rows without the labels that are needed.
         """
-        loader = self._eval_loader(dataset, needs_labels)
-        self.facade.callback_handler.eval_dataloader = loader
+        passes = self._eval_loader(dataset, needs_labels)
+        self.facade.callback_handler.eval_dataloader = passes.loader
         self.module.evaluation = evaluation
         if self.lightning.training:
-            private.run_validation(self.lightning, loader)
+            private.run_validation(self.lightning, passes)
         else:
-            self.lightning.validate(self.module, dataloaders=loader, verbose=False)
+            self.lightning.validate(self.module, dataloaders=passes, verbose=False)
         self.module.evaluation = Evaluation()
 
-    def _eval_loader(self, dataset: Any, needs_labels: bool) -> DataLoader[Window]:
+    def _eval_loader(self, dataset: Any, needs_labels: bool) -> Passes:
         if id(dataset) not in self._eval_loaders:
             check_dataset(dataset, self.limits, name="eval_dataset", needs_labels=needs_labels)
             sampler = self._sampler(len(dataset), training=False)
             collate = build.collator(self.facade)
-            self._eval_loaders[id(dataset)] = build.make_loader(self.plan.loader, dataset, collate, sampler)
+            loader = build.make_loader(self.plan.loader, dataset, collate, sampler)
+            together = max(1, PASS_ROWS // self.plan.loader.eval_batch_size) if self.module.packs else 1
+            self._eval_loaders[id(dataset)] = Passes(loader, together)
         return self._eval_loaders[id(dataset)]
 
     def _sampler(self, num_rows: int, *, training: bool) -> Any:

@@ -50,9 +50,11 @@ from lt_trainer.objective import (
     predictions_of,
 )
 from lt_trainer.optim import Watcher
+from lt_trainer.packed import PackedBatch, alike, join_inputs
 from lt_trainer.private import OwnTransfer
 
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
+PASS_TOKENS = 1024  # of an evaluation: of more, what lies between the products no longer fits a cache (docs/log.md)
 UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, int], tuple[torch.Tensor, Any]]
 
 
@@ -158,10 +160,18 @@ class StepModule(OwnTransfer):
         window.counts = [
             0 if window.is_blank(i) else count_targets(self.model, b) for i, b in enumerate(window.batches)
         ]
-        if self._packs:
+        if self.packs:
             assert isinstance(self.model, PreTrainedModel)
             window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
+            if not self.trainer.training and self._parts_of_a_pass_are_known:
+                _join(window)
         return window.to(device)
+
+    @property
+    def _parts_of_a_pass_are_known(self) -> bool:
+        """Whether a batch's part can be told from the outputs of several: scores by row, no loss of its own."""
+        assert isinstance(self.model, PreTrainedModel)
+        return not self.evaluation.keep_predictions or (self.model.scores_rows and not self.evaluation.keeps_losses)
 
     def _labels(self, batch: Batch) -> tuple[Any, ...]:
         names = self.hooks.label_names or label_names_of(self.model)
@@ -226,7 +236,7 @@ class StepModule(OwnTransfer):
         return model_loss(self.model, batch, num_targets)
 
     @property
-    def _packs(self) -> bool:
+    def packs(self) -> bool:
         """Whether batches can be packed before the transfer: a user's loss or forward takes the padded form."""
         native = isinstance(self.model, PreTrainedModel) and "packed" in forward_parameters(self.model)
         return self.hooks.compute_loss is None and native
@@ -235,18 +245,27 @@ class StepModule(OwnTransfer):
 
     def validation_step(self, window: Window, batch_idx: int) -> None:
         """Adds each batch's loss and, where somebody reads them, its predictions to `self.evaluation`."""
-        for i, batch in enumerate(window.batches):
-            loss, outputs = self._evaluate(batch, window.counts[i], bool(window.labels[i]))
-            part = Part(window.rows[i], loss, window.counts[i])
+        for batch, passed in zip(window.batches, window.passes, strict=True):
+            count = sum(window.counts[i] for i in passed)
+            loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
+            predictions: Any = [None] * len(passed)
             if self.evaluation.keep_predictions:
-                part.predictions = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
-                labels = window.labels[i]
-                if self.evaluation.reads_labels:
-                    labels = tuple(move(label, self.device) for label in labels)
-                part.labels = labels[0] if len(labels) == 1 else labels or None
-                part.inputs = window.inputs[i] if window.inputs else None
-            self.take_part(part)
-        self.hooks.fire("on_prediction_step")
+                whole = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
+                predictions = [whole] if len(passed) == 1 else whole.split([len(window.rows[i]) for i in passed])
+            for i, prediction in zip(passed, predictions, strict=True):
+                self.take_part(self._part(window, i, loss, count, prediction))
+                loss, count = None, 0  # the first part of a pass brings the loss of all
+                self.hooks.fire("on_prediction_step")
+
+    def _part(self, window: Window, i: int, loss: torch.Tensor | None, count: int, predictions: Any) -> Part:
+        part = Part(window.rows[i], loss, count, predictions)
+        if self.evaluation.keep_predictions:
+            labels = window.labels[i]
+            if self.evaluation.reads_labels:
+                labels = tuple(move(label, self.device) for label in labels)
+            part.labels = labels[0] if len(labels) == 1 else labels or None
+            part.inputs = window.inputs[i] if window.inputs else None
+        return part
 
     def take_part(self, part: Part) -> None:
         """Adds what a batch brought to the evaluation; a task with metrics counts it into them."""
@@ -261,8 +280,30 @@ class StepModule(OwnTransfer):
         keep = self.evaluation.keep_predictions
         if not has_labels:
             return None, self.model(**batch)
-        if self._packs:
+        if self.packs:
             outputs = self.model(**batch, num_items_in_batch=torch.ones(()), output_logits=keep)
             return loss_of(outputs), outputs
         mean, outputs = self.loss(batch, torch.tensor(max(count, 1)), count)
         return mean * count if count else torch.zeros_like(mean), outputs
+
+
+def _join(window: Window) -> None:
+    """Puts the packed batches of an evaluation together, for fewer and larger matrix products.
+
+    A pass holds `PASS_TOKENS` at most, far less than a training step keeps; a batch that is larger stays alone.
+    """
+    passes: list[list[int]] = []
+    tokens = 0
+    for i, batch in enumerate(window.batches):
+        added = sum(value.num_tokens for value in batch.values() if isinstance(value, PackedBatch))
+        tokens += added
+        if passes and tokens <= PASS_TOKENS and alike(window.batches[passes[-1][0]], batch):
+            passes[-1].append(i)
+        else:
+            passes.append([i])
+            tokens = added
+    window.batches = [
+        join_inputs([window.batches[i] for i in passed]) if len(passed) > 1 else window.batches[passed[0]]
+        for passed in passes
+    ]
+    window.passes = passes

@@ -13,7 +13,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -152,6 +152,58 @@ def _lengths_of_texts(position_ids_BT: Tensor) -> tuple[int, ...]:
         return (width,) * num_rows
     starts = begins_BT.flatten().nonzero().flatten().tolist()
     return tuple(end - start for start, end in pairwise([*starts, num_rows * width]))
+
+
+def join(batches: Sequence[PackedBatch]) -> PackedBatch:
+    """Several packed batches as one, of all their rows in order; its padded shape has the widest one's length.
+
+    Without padding a pass over more rows costs no more tokens, and the matrix products of short batches are slow.
+    """
+    width = max(batch.padded_shape[1] for batch in batches)
+    rows = list(accumulate((batch.padded_shape[0] for batch in batches), initial=0))
+    tokens = list(accumulate((batch.num_tokens for batch in batches), initial=0))
+    index = [
+        (batch.index_N // batch.padded_shape[1] + row) * width + batch.index_N % batch.padded_shape[1]
+        for batch, row in zip(batches, rows, strict=False)
+    ]
+    types = [batch.token_type_ids_N for batch in batches if batch.token_type_ids_N is not None]
+    reads = [(batch.read, token) for batch, token in zip(batches, tokens, strict=False) if batch.read is not None]
+    return PackedBatch(
+        input_ids_N=torch.cat([batch.input_ids_N for batch in batches]),
+        position_ids_N=torch.cat([batch.position_ids_N for batch in batches]),
+        index_N=torch.cat(index),
+        lengths=tuple(length for batch in batches for length in batch.lengths),
+        padded_shape=(rows[-1], width),
+        token_type_ids_N=torch.cat(types) if types else None,
+        read=Read(torch.cat([r.index_R + t for r, t in reads]), sum((r.lengths for r, _ in reads), ()))
+        if reads
+        else None,
+    )
+
+
+def join_inputs(batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The packed inputs of several batches as those of one: packed sides joined, labels one after the other.
+
+    Args:
+        batches: what `pack_inputs` made, each alike to the first (see `alike`).
+    """
+    return {
+        name: join([batch[name] for batch in batches])
+        if isinstance(value, PackedBatch)
+        else torch.cat([batch[name] for batch in batches])
+        for name, value in batches[0].items()
+    }
+
+
+def alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether the packed inputs of two batches can be joined: the same names, kinds and shapes of a row."""
+    return a.keys() == b.keys() and all(_kind(a[name]) == _kind(b[name]) is not None for name in a)
+
+
+def _kind(value: Any) -> tuple[Any, ...] | None:
+    if isinstance(value, PackedBatch):
+        return PackedBatch, value.token_type_ids_N is None, value.read is None
+    return (value.dtype, value.shape[1:]) if isinstance(value, torch.Tensor) and value.ndim else None
 
 
 def _check_shapes(input_ids_BT: Tensor, *others: Tensor | None) -> None:

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from lt_trainer.packed import pack, select_rows, spread_rows, take, unpack
+from lt_trainer.packed import alike, join, join_inputs, pack, select_rows, spread_rows, take, unpack
 
 IDS = torch.tensor([[11, 12, 13, 0], [21, 0, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
@@ -146,3 +146,39 @@ def test_positions_that_begin_anew_begin_another_text(positions, lengths):
 def test_rows_with_padding_are_one_text_each():
     positions = torch.tensor([[0, 1, 0, 1], [0, 1, 2, 3]])
     assert pack(IDS[:2], torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), position_ids_BT=positions).lengths == (3, 4)
+
+
+def test_joined_batches_are_the_batch_of_all_rows() -> None:
+    first = pack(IDS, MASK, token_type_ids_BT=MASK)
+    second = pack(torch.tensor([[31, 32], [0, 41]]), torch.tensor([[1, 1], [0, 1]]), torch.tensor([[0, 1], [0, 1]]))
+    ids = torch.tensor([[11, 12, 13, 0], [21, 0, 0, 0], [31, 32, 0, 0], [0, 41, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
+    types = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]])
+    joined, whole = join([first, second]), pack(ids, mask, types)
+    assert (joined.lengths, joined.padded_shape) == (whole.lengths, whole.padded_shape)
+    for name in ("input_ids_N", "position_ids_N", "index_N", "token_type_ids_N"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name)), name
+
+
+def test_joined_batches_are_read_where_each_was() -> None:
+    batch = pack(IDS, MASK).reading(torch.tensor([False, True, False, True]))
+    joined = join([batch, batch])
+    assert joined.read is not None
+    assert joined.read.index_R.tolist() == [1, 3, 5, 7]
+    assert joined.read.lengths == (1, 1, 1, 1)
+
+
+def test_inputs_are_alike_where_their_rows_are() -> None:
+    batch = {"packed": pack(IDS, MASK), "labels": torch.zeros(2)}
+    assert alike(batch, {"packed": pack(IDS), "labels": torch.zeros(5)})
+    assert not alike(batch, {"packed": pack(IDS), "labels": torch.zeros(5, 1)})
+    assert not alike(batch, {"packed": pack(IDS, MASK, MASK), "labels": torch.zeros(2)})
+    assert not alike(batch, {"packed": pack(IDS, MASK)})
+    assert not alike({"names": "a"}, {"names": "a"})
+
+
+def test_joined_inputs_hold_the_labels_one_after_the_other() -> None:
+    batch = {"packed": pack(IDS, MASK), "labels": torch.tensor([1, 2])}
+    joined = join_inputs([batch, {**batch, "labels": torch.tensor([3])}])
+    assert joined["labels"].tolist() == [1, 2, 3]
+    assert joined["packed"].lengths == (3, 1, 3, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
@@ -20,6 +21,7 @@ from lt_trainer import (
     TrainerCallback,
     TrainingArguments,
 )
+from lt_trainer.models.bert import BertForSequenceClassification
 
 TEXTS = ["a good film", "the plot was dull and slow", "very great", "never good", "it is bad", "a great actor"] * 5
 LABELS = [1, 0, 1, 0, 0, 1] * 5
@@ -602,3 +604,35 @@ def test_a_second_evaluation_sees_what_was_changed_after_the_first(build, rows):
     trainer.data_collator = lambda features: 1 / 0
     with pytest.raises(ZeroDivisionError):
         trainer.evaluate()
+
+
+def test_batches_of_an_evaluation_are_joined_and_change_no_number(build, rows, monkeypatch):
+    """Each batch keeps its event and its place; the passes are fewer."""
+    passes = []
+    forward = BertForSequenceClassification.forward
+
+    @functools.wraps(forward)
+    def counted(self, *args, **options):
+        passes.append(options["packed"].padded_shape[0])
+        return forward(self, *args, **options)
+
+    def evaluated(pass_tokens):
+        monkeypatch.setattr("lt_trainer.module.PASS_TOKENS", pass_tokens)
+        events.clear(), passes.clear()
+        trainer = build(callbacks=[Counter()], per_device_eval_batch_size=2)
+        output = trainer.predict(rows)
+        return list(passes), len(events), output
+
+    class Counter(TrainerCallback):
+        def on_prediction_step(self, args, state, control, **kwargs):
+            events.append(1)
+
+    events = []
+    monkeypatch.setattr(BertForSequenceClassification, "forward", counted)
+    alone, joined = evaluated(0), evaluated(1024)
+    num_batches = -(-len(rows) // 2)
+    assert len(alone[0]) == alone[1] == joined[1] == num_batches
+    assert joined[0] == [len(rows)]
+    np.testing.assert_allclose(joined[2].predictions, alone[2].predictions, atol=1e-6)
+    assert joined[2].label_ids.tolist() == alone[2].label_ids.tolist()
+    assert joined[2].metrics["test_loss"] == pytest.approx(alone[2].metrics["test_loss"], abs=1e-6)

@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class Window:
         counts: for each micro-batch, the targets that enter the loss; the module counts them before the transfer.
         labels: for each micro-batch, its label columns as the collator made them, on the CPU.
         inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
+        passes: for each of `batches`, the micro-batches that it holds: itself, or in evaluation several that were
+            joined; the other lists stay as they were.
     """
 
     def __init__(self, batches: list[Batch], rows: list[list[int]]) -> None:
@@ -40,6 +43,7 @@ class Window:
         self.counts: list[int] = []
         self.labels: list[tuple[Any, ...]] = []
         self.inputs: list[Batch] = []
+        self.passes = [[i] for i in range(len(batches))]
 
     def is_blank(self, index: int) -> bool:
         """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
@@ -97,6 +101,26 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+class Passes:
+    """A loader whose windows come several at a time, for an evaluation that joins them (see `StepModule.prepare`).
+
+    Args:
+        loader: of windows.
+        size: windows that are put together; the last may be of fewer.
+    """
+
+    def __init__(self, loader: DataLoader[Window], size: int) -> None:
+        self.loader, self.size = loader, size
+
+    def __len__(self) -> int:
+        return -(-len(self.loader) // self.size)
+
+    def __iter__(self) -> Iterator[Window]:
+        windows = iter(self.loader)
+        while few := list(islice(windows, self.size)):
+            yield Window([b for w in few for b in w.batches], [rows for w in few for rows in w.rows])
 
 
 def fetch(dataset: Any, rows: list[int]) -> list[Any]:

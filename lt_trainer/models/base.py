@@ -41,6 +41,7 @@ class PreTrainedModel(nn.Module):
         fresh_allowed: beginnings of names inside the base that a checkpoint need not hold.
         ignored_keys: patterns of stored names that nobody needs to hear of.
         label_names: columns of a batch that hold labels.
+        scores_rows: the outputs are one row of numbers for each row, [B, C], whatever its length.
     """
 
     config: PretrainedConfig
@@ -50,6 +51,7 @@ class PreTrainedModel(nn.Module):
     fresh_allowed: ClassVar[tuple[str, ...]] = ()
     ignored_keys: ClassVar[tuple[str, ...]] = ()
     label_names: ClassVar[tuple[str, ...]] = ("labels",)
+    scores_rows: ClassVar[bool] = False
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()

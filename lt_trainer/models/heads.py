@@ -128,6 +128,8 @@ class Head(PreTrainedModel):
 class SequenceClassification(Head):
     """One label, several labels, or numbers for a row, read at one token: its first where a family says no other."""
 
+    scores_rows = True
+
     def row_tokens(self, packed: PackedBatch) -> Read:
         """The token of each row that stands for it."""
         return packed.first()

@@ -9,7 +9,7 @@ import torch
 
 from lt_trainer.data.collators import default_data_collator
 from lt_trainer.data.order import WindowSampler
-from lt_trainer.data.windows import Window, window_loader
+from lt_trainer.data.windows import Passes, Window, window_loader
 
 ROWS = [{"x": i} for i in range(10)]
 
@@ -95,3 +95,12 @@ def test_random_collators_leave_the_generators_where_they_were():
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     list(window_loader(ROWS, random_collate, WindowSampler(10, 2, seed=1)))
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_passes_hold_several_windows_in_their_order():
+    windows = window_loader(ROWS, default_data_collator, WindowSampler(len(ROWS), 2))
+    passes = Passes(windows, 3)
+    together = list(passes)
+    assert len(passes) == len(together) == -(-len(windows) // 3)
+    assert [rows for window in together for rows in window.rows] == [w.rows[0] for w in windows]
+    assert [len(window.batches) for window in together][:-1] == [3] * (len(together) - 1)
