@@ -38,7 +38,45 @@ if TYPE_CHECKING:
     from lt_trainer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
     from lt_trainer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from lt_trainer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+    from lt_trainer.models.base import PreTrainedModel as PreTrainedModel
+    from lt_trainer.models.bert import BertConfig as BertConfig
+    from lt_trainer.models.bert import BertForMaskedLM as BertForMaskedLM
+    from lt_trainer.models.bert import BertForQuestionAnswering as BertForQuestionAnswering
+    from lt_trainer.models.bert import BertForSequenceClassification as BertForSequenceClassification
+    from lt_trainer.models.bert import BertForTokenClassification as BertForTokenClassification
+    from lt_trainer.models.bert import BertModel as BertModel
+    from lt_trainer.models.bert import BertPreTrainedModel as BertPreTrainedModel
+    from lt_trainer.models.configuration import PretrainedConfig as PretrainedConfig
+    from lt_trainer.models.distilbert import DistilBertConfig as DistilBertConfig
+    from lt_trainer.models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
+    from lt_trainer.models.distilbert import DistilBertForQuestionAnswering as DistilBertForQuestionAnswering
+    from lt_trainer.models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
+    from lt_trainer.models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
+    from lt_trainer.models.distilbert import DistilBertModel as DistilBertModel
+    from lt_trainer.models.distilbert import DistilBertPreTrainedModel as DistilBertPreTrainedModel
     from lt_trainer.models.generation_config import GenerationConfig as GenerationConfig
+    from lt_trainer.models.gpt2 import GPT2Config as GPT2Config
+    from lt_trainer.models.gpt2 import GPT2ForQuestionAnswering as GPT2ForQuestionAnswering
+    from lt_trainer.models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
+    from lt_trainer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
+    from lt_trainer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
+    from lt_trainer.models.gpt2 import GPT2Model as GPT2Model
+    from lt_trainer.models.gpt2 import GPT2PreTrainedModel as GPT2PreTrainedModel
+    from lt_trainer.models.roberta import RobertaConfig as RobertaConfig
+    from lt_trainer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
+    from lt_trainer.models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAnswering
+    from lt_trainer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
+    from lt_trainer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
+    from lt_trainer.models.roberta import RobertaModel as RobertaModel
+    from lt_trainer.models.roberta import RobertaPreTrainedModel as RobertaPreTrainedModel
+    from lt_trainer.models.t5 import T5Config as T5Config
+    from lt_trainer.models.t5 import T5EncoderModel as T5EncoderModel
+    from lt_trainer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+    from lt_trainer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
+    from lt_trainer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
+    from lt_trainer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
+    from lt_trainer.models.t5 import T5Model as T5Model
+    from lt_trainer.models.t5 import T5PreTrainedModel as T5PreTrainedModel
     from lt_trainer.optim.adafactor import Adafactor as Adafactor
     from lt_trainer.optim.adafactor import AdafactorSchedule as AdafactorSchedule
     from lt_trainer.optim.adafactor import get_adafactor_schedule as get_adafactor_schedule
@@ -120,6 +158,44 @@ _HOME = {
     "get_scheduler": "optim.named",
     "get_wsd_schedule": "optim.named",
     "GreedyLR": "optim.watchers",
+    "PreTrainedModel": "models.base",
+    "BertConfig": "models.bert",
+    "BertForMaskedLM": "models.bert",
+    "BertForQuestionAnswering": "models.bert",
+    "BertForSequenceClassification": "models.bert",
+    "BertForTokenClassification": "models.bert",
+    "BertModel": "models.bert",
+    "BertPreTrainedModel": "models.bert",
+    "PretrainedConfig": "models.configuration",
+    "DistilBertConfig": "models.distilbert",
+    "DistilBertForMaskedLM": "models.distilbert",
+    "DistilBertForQuestionAnswering": "models.distilbert",
+    "DistilBertForSequenceClassification": "models.distilbert",
+    "DistilBertForTokenClassification": "models.distilbert",
+    "DistilBertModel": "models.distilbert",
+    "DistilBertPreTrainedModel": "models.distilbert",
+    "GPT2Config": "models.gpt2",
+    "GPT2ForQuestionAnswering": "models.gpt2",
+    "GPT2ForSequenceClassification": "models.gpt2",
+    "GPT2ForTokenClassification": "models.gpt2",
+    "GPT2LMHeadModel": "models.gpt2",
+    "GPT2Model": "models.gpt2",
+    "GPT2PreTrainedModel": "models.gpt2",
+    "RobertaConfig": "models.roberta",
+    "RobertaForMaskedLM": "models.roberta",
+    "RobertaForQuestionAnswering": "models.roberta",
+    "RobertaForSequenceClassification": "models.roberta",
+    "RobertaForTokenClassification": "models.roberta",
+    "RobertaModel": "models.roberta",
+    "RobertaPreTrainedModel": "models.roberta",
+    "T5Config": "models.t5",
+    "T5EncoderModel": "models.t5",
+    "T5ForConditionalGeneration": "models.t5",
+    "T5ForQuestionAnswering": "models.t5",
+    "T5ForSequenceClassification": "models.t5",
+    "T5ForTokenClassification": "models.t5",
+    "T5Model": "models.t5",
+    "T5PreTrainedModel": "models.t5",
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",
@@ -137,10 +213,13 @@ __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name from its module when it is first read."""
-    if name not in _HOME:
+    """Imports a public name from its module when it is first read; models that are not native from `transformers`."""
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"lt_trainer.{_HOME[name]}"), name)
+    elif name.startswith("_"):
         raise AttributeError(f"module 'lt_trainer' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"lt_trainer.{_HOME[name]}"), name)
+    else:
+        value = importlib.import_module("lt_trainer.models.foreign").named(name)
     globals()[name] = value
     return value
 

@@ -7,13 +7,14 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lt_trainer import fetch
+from lt_trainer.models import foreign
+from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.loading import read_config
 
 if TYPE_CHECKING:
     import torch
 
     from lt_trainer.models.base import PreTrainedModel
-    from lt_trainer.models.configuration import PretrainedConfig
 
 FAMILIES = {
     "bert": ("lt_trainer.models.bert", "BertConfig"),
@@ -26,7 +27,7 @@ FAMILIES = {
 
 
 class AutoConfig:
-    """Reads a configuration of any native family."""
+    """Reads a configuration of any native family, or with the extra of any family of `transformers`."""
 
     @classmethod
     def from_pretrained(
@@ -38,7 +39,7 @@ class AutoConfig:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
         **overrides: Any,
-    ) -> PretrainedConfig:
+    ) -> Any:
         """The configuration of a folder or of a name on the hub.
 
         Args:
@@ -51,8 +52,9 @@ class AutoConfig:
 
         Raises:
             FileNotFoundError: no such folder or name, or no config.json in it.
-            ValueError: a model type that is not native (lists those that are), or values that no model can have.
+            ValueError: a model type that is not known (lists the native ones), or values that no model can have.
         """
+        overrides.pop("trust_remote_code", None)  # code from a repository is never run
         folder = fetch.resolve_folder(
             name_or_folder,
             revision=revision,
@@ -62,13 +64,18 @@ class AutoConfig:
             wanted=fetch.CONFIG,
         )
         values = read_config(folder)
-        config = cls._class(values.get("model_type"), f"{folder}/config.json").from_dict(values, **overrides)
+        model_type = values.get("model_type")
+        if not _is_native(model_type) and foreign.has_config(model_type):
+            return foreign.load_config(folder, overrides)
+        config = cls._class(model_type, f"{folder}/config.json").from_dict(values, **overrides)
         config.name_or_path = os.fspath(name_or_folder)
         return config
 
     @classmethod
-    def for_model(cls, model_type: str, **values: Any) -> PretrainedConfig:
+    def for_model(cls, model_type: str, **values: Any) -> Any:
         """A configuration of a family with its defaults and these values."""
+        if not _is_native(model_type) and foreign.has_config(model_type):
+            return foreign.config_for(model_type, values)
         return cls._class(model_type, "for_model")(**values)
 
     @staticmethod
@@ -89,10 +96,11 @@ class _AutoModel:
         )
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | os.PathLike[str], *, config: PretrainedConfig | None = None, **options: Any
-    ) -> Any:
+    def from_pretrained(cls, name_or_folder: str | os.PathLike[str], *, config: Any = None, **options: Any) -> Any:
         """Loads the family's model; see `PreTrainedModel.from_pretrained` for the options.
+
+        A family or a head that is not native comes from `transformers` where that is installed, and a line in the log
+        says so.
 
         Args:
             name_or_folder: a folder with config.json and weights, or a name on the hub.
@@ -101,28 +109,39 @@ class _AutoModel:
 
         Raises:
             FileNotFoundError: no such folder or name, or a file is missing in it.
-            ValueError: a family or a head that is not native, or weights that do not fit.
+            ValueError: a family or a head that is neither native nor in `transformers`, or weights that do not fit.
         """
-        if config is None:
-            where = {name: options[name] for name in _WHERE if name in options}
-            folder = fetch.resolve_folder(name_or_folder, **where)
-            model_type = _native(read_config(folder).get("model_type"), f"{folder}/config.json")
-        else:
-            model_type = config.model_type
-        return cls._class(model_type).from_pretrained(name_or_folder, config=config, **options)
+        where = {name: options[name] for name in _WHERE if name in options}
+        folder = fetch.resolve_folder(name_or_folder, **where) if config is None else None
+        model_type = config.model_type if folder is None else read_config(folder).get("model_type")
+        if cls._is_foreign(model_type):
+            return foreign.load_model(cls.__name__, folder or name_or_folder, {"config": config, **options})
+        options.pop("trust_remote_code", None)  # code from a repository is never run
+        model_class = cls._class(_native(model_type, "config" if folder is None else f"{folder}/config.json"))
+        config = None if config is None else _as_native(config)
+        return model_class.from_pretrained(name_or_folder, config=config, **options)
 
     @classmethod
-    def from_config(cls, config: PretrainedConfig, *, dtype: torch.dtype | str | None = None) -> PreTrainedModel:
+    def from_config(cls, config: Any, *, dtype: torch.dtype | str | None = None) -> Any:
         """The family's model with fresh weights.
 
         Args:
-            config: of a native family.
+            config: of a native family, or with the extra of any.
             dtype: of the parameters; None = float32.
 
         Raises:
-            ValueError: a family or a head that is not native.
+            ValueError: a family or a head that is neither native nor in `transformers`.
         """
-        return cls._class(_native(config.model_type, "config")).from_config(config, dtype=dtype)
+        if cls._is_foreign(config.model_type):
+            return foreign.make_model(cls.__name__, config, dtype)
+        return cls._class(_native(config.model_type, "config")).from_config(_as_native(config), dtype=dtype)
+
+    @classmethod
+    def _is_foreign(cls, model_type: Any) -> bool:
+        """Whether the model is to come from `transformers`: the family or its head is not native, and it has both."""
+        if _is_native(model_type) and cls.__name__ in importlib.import_module(FAMILIES[model_type][0]).MODELS:
+            return False
+        return foreign.has_config(model_type) and foreign.has_model(cls.__name__, model_type)
 
     @classmethod
     def _class(cls, model_type: str) -> type[PreTrainedModel]:
@@ -132,22 +151,29 @@ class _AutoModel:
         having = [name for name in FAMILIES if cls.__name__ in importlib.import_module(FAMILIES[name][0]).MODELS]
         raise ValueError(
             f"{cls.__name__} ({cls.purpose}): model type {model_type!r} has no such head here; families that have: "
-            f"{', '.join(having) or 'none yet'}. {_EXTRA}"
+            f"{', '.join(having) or 'none yet'}. {foreign.EXTRA}"
         )
 
 
 _WHERE = ("revision", "token", "cache_dir", "local_files_only")
-_EXTRA = (
-    "Others come from the `transformers` library: pip install 'lt-trainer[transformers]', load the model there and "
-    "give it to the Trainer, which trains any model that returns a loss"
-)
+
+
+def _as_native(config: Any) -> PretrainedConfig:
+    """The configuration of a native family, which may be one of `transformers`."""
+    if isinstance(config, PretrainedConfig):
+        return config
+    return AutoConfig._class(config.model_type, "config").from_dict(config.to_dict())
+
+
+def _is_native(model_type: Any) -> bool:
+    return isinstance(model_type, str) and model_type in FAMILIES
 
 
 def _native(model_type: Any, where: str) -> str:
-    if isinstance(model_type, str) and model_type in FAMILIES:
-        return model_type
+    if _is_native(model_type):
+        return str(model_type)
     raise ValueError(
-        f"{where}: model_type {model_type!r} is not a native family; native are: {', '.join(FAMILIES)}. {_EXTRA}"
+        f"{where}: model_type {model_type!r} is not a native family; native are: {', '.join(FAMILIES)}. {foreign.EXTRA}"
     )
 
 

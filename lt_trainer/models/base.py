@@ -17,6 +17,7 @@ from lt_trainer.models.checks import check_ids
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.loading import read_config
 from lt_trainer.models.pretrained import allocate, dtype_named, load_model, loading_info, on_meta
+from lt_trainer.models.resizing import new_size, resize
 from lt_trainer.packed import PackedBatch, Read, pack
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class PreTrainedModel(nn.Module):
     def get_input_embeddings(self) -> nn.Embedding:
         """The embeddings of the token ids."""
         return self.base_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Linear | None:
+        """The projection to the vocabulary; None where the model has none."""
+        return None
 
     def default_positions(self, input_ids_BT: Tensor) -> Tensor | None:
         """Positions [B, T] where a batch brings none; None = its columns."""
@@ -156,6 +161,28 @@ class PreTrainedModel(nn.Module):
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Numbers that are trained; tied ones count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Gives the vocabulary as many rows as the tokenizer has tokens; new ones stand behind the old ones.
+
+        Args:
+            new_num_tokens: `len(tokenizer)`; None = as many as now. Fewer take rows off the end.
+            pad_to_multiple_of: rounds up to a multiple, which some devices multiply faster.
+            mean_resizing: draws new rows close around the mean of the old ones, so that a language model's other
+                tokens keep their probabilities; False draws them like those of a fresh model.
+
+        Returns:
+            The embeddings. Projections to the vocabulary and `config.vocab_size` have changed with them; an optimizer
+            that was made before is to be made again.
+        """
+        current = self.get_input_embeddings().num_embeddings
+        size = new_size(current, new_num_tokens, pad_to_multiple_of)
+        if size != current:
+            resize(self, size, mean_resizing)
+            self.config.vocab_size = size
+        return self.get_input_embeddings()
 
     def tie_weights(self) -> None:
         """Makes aliases the very parameters that they are aliases of."""

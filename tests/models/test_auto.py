@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lt_trainer.models import auto, bert
+from lt_trainer.models import auto, bert, foreign
 from lt_trainer.models.auto import (
     AutoConfig,
     AutoModel,
@@ -72,6 +72,12 @@ def test_settings_may_be_given_beside_the_folder(tiny_bert: TinyBert) -> None:
         AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="flash_attention_2")
 
 
+@pytest.fixture
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "is_installed", lambda: False)
+
+
+@pytest.mark.usefixtures("without_the_extra")
 @pytest.mark.parametrize("model_type", ["gpt_neox", None, ["bert"]])
 def test_another_family_names_the_native_ones_and_the_extra(tiny_bert: TinyBert, model_type: object) -> None:
     folder = tiny_bert()
@@ -84,6 +90,7 @@ def test_another_family_names_the_native_ones_and_the_extra(tiny_bert: TinyBert,
             load(folder)
 
 
+@pytest.mark.usefixtures("without_the_extra")
 @pytest.mark.parametrize("auto_class", [AutoModelForCausalLM, AutoModelForSeq2SeqLM])
 def test_a_head_that_a_family_lacks_is_named(tiny_bert: TinyBert, auto_class) -> None:
     with pytest.raises(
