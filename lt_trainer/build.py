@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
+import types
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.data.checks import LABEL_COLUMNS, Limits
+import torch
+
+from lt_trainer.args.plan import plan
+from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset
 from lt_trainer.data.collators import (
     DataCollatorWithPadding,
     DefaultDataCollator,
@@ -13,19 +18,20 @@ from lt_trainer.data.collators import (
     default_data_collator,
 )
 from lt_trainer.data.language import DataCollatorForLanguageModeling
+from lt_trainer.data.loaders import BatchLoader, BatchWindows
 from lt_trainer.data.order import WindowSampler
-from lt_trainer.data.windows import Collate, Window, window_loader
+from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
+from lt_trainer.objective import count_targets, label_names_of, model_loss, predictions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
     from torch import nn
-    from torch.utils.data import DataLoader
 
     from lt_trainer.args.plan import Loader
+    from lt_trainer.data.windows import Collate
     from lt_trainer.module import UserLoss
     from lt_trainer.trainer import Trainer
 
@@ -43,9 +49,39 @@ def make_sampler(plan: Loader, num_rows: int, *, training: bool, rank: int, worl
     )
 
 
-def make_loader(plan: Loader, dataset: Any, collate: Collate, sampler: WindowSampler) -> DataLoader[Window]:
+def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader:
+    """A checked data set behind a loader of micro-batches, shuffled where `name` is "train_dataset".
+
+    One that evaluates while training goes on is made once a run: its workers persist, its rows are checked once.
+
+    Raises:
+        ConfigurationError: the arguments, on this machine with this data.
+        ValueError: rows that the model cannot take, or rows without the labels that are needed.
+    """
+    training = name == "train_dataset"
+    known: dict[Any, BatchLoader] = facade.loaders if facade.is_in_train and not training else {}
+    if (key := (id(dataset), name)) not in known:
+        needs = needs_labels(facade) and name != "test_dataset"
+        check_dataset(dataset, limits_of(facade), name=name, needs_labels=needs)
+        facts = find_facts(len(dataset) if training else None, facade.eval_dataset is not None)
+        decided = plan(facade.args, facts)
+        rank, world_size = global_rank(), decided.hardware.world_size
+        sampler = make_sampler(decided.loader, len(dataset), training=training, rank=rank, world_size=world_size)
+        known[key] = make_loader(decided.loader, dataset, collator(facade), sampler)
+    return known[key]
+
+
+def windows_of(loader: Any, plan: Loader, *, training: bool) -> tuple[Any, WindowSampler | BatchWindows]:
+    """The windows of a loader, and what tells their order: of the facade's own loader, or of one that a user made."""
+    if isinstance(loader, BatchLoader):
+        return loader.windows, loader.window_sampler
+    windows = BatchWindows(loader, plan.accumulation if training else 1, seed=plan.seed)
+    return windows, windows
+
+
+def make_loader(plan: Loader, dataset: Any, collate: Collate, sampler: WindowSampler) -> BatchLoader:
     """A loader with the workers that the arguments ask for."""
-    return window_loader(
+    return BatchLoader(
         dataset,
         collate,
         sampler,
@@ -109,21 +145,62 @@ def collator(facade: Trainer) -> Collate:
 def user_loss(facade: Trainer) -> UserLoss | None:
     """The facade's `compute_loss` where a subclass overrides it or the caller brought a function; else None.
 
-    An override that knows nothing of `num_items_in_batch` returns the mean over a micro-batch, which is weighed by the
-    micro-batch's share of the step's targets.
+    An override that makes no use of `num_items_in_batch` returns the mean over a micro-batch, which is weighed by the
+    micro-batch's share of the step's targets (`Overridable.loss_is_scaled_for_ga` says otherwise).
     """
     if not facade.replaces_loss:
         return None
     takes_count = "num_items_in_batch" in inspect.signature(facade.compute_loss).parameters
+    is_part = facade.loss_is_scaled_for_ga
+    if is_part is None:
+        is_part = reads_parameter(facade.compute_loss, "num_items_in_batch")
 
     def compute(model: nn.Module, batch: Any, num_targets: torch.Tensor, count: int) -> tuple[torch.Tensor, Any]:
-        if takes_count:
-            loss, outputs = facade.compute_loss(model, batch, return_outputs=True, num_items_in_batch=num_targets)
-            return loss, outputs
-        loss, outputs = facade.compute_loss(model, batch, return_outputs=True)
-        return loss * (count / num_targets), outputs
+        given = {"num_items_in_batch": num_targets} if takes_count else {}
+        loss, outputs = facade.compute_loss(model, batch, return_outputs=True, **given)
+        return (loss if is_part else loss * (count / num_targets)), outputs
 
     return compute
+
+
+def reads_parameter(function: Any, name: str) -> bool:
+    """Whether a function takes a parameter and does something with it; only taking it is no use of it."""
+    if name not in inspect.signature(function).parameters:
+        return False
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    if not isinstance(plain, types.FunctionType):
+        return True
+    return any(i.argval == name or name in _pair(i.argval) for i in dis.get_instructions(plain) if "LOAD" in i.opname)
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    """Python 3.12 and later load two variables in one instruction."""
+    return value if isinstance(value, tuple) else ()
+
+
+def step_loss(facade: Trainer, model: nn.Module, batch: Any, num_targets: torch.Tensor) -> torch.Tensor:
+    """The part of a step's loss that one micro-batch brings, 0-d, by whatever computes this trainer's loss."""
+    count, compute = count_targets(model, batch), user_loss(facade)
+    return (model_loss(model, batch, num_targets) if compute is None else compute(model, batch, num_targets, count))[0]
+
+
+def prediction_step(
+    facade: Trainer, model: nn.Module, batch: dict[str, Any], loss_only: bool, ignore_keys: list[str] | None
+) -> tuple[torch.Tensor | None, Any, Any]:
+    """(mean loss over the batch's targets, logits, labels) of one batch: see `Overridable.prediction_step`."""
+    names = facade.args.label_names or label_names_of(model)
+    labels = tuple(batch[name] for name in names if batch.get(name) is not None)
+    ignored = ignored_outputs(model) if ignore_keys is None else tuple(ignore_keys)
+    with torch.no_grad():
+        if labels:
+            count = count_targets(model, batch)
+            compute = user_loss(facade) or (lambda m, b, targets, _: model_loss(m, b, targets))
+            loss, outputs = compute(model, dict(batch), torch.tensor(max(count, 1)), count)
+        else:
+            loss, outputs = None, model(**batch)
+    if loss_only:
+        return loss, None, None
+    return loss, predictions_of(outputs, loss is not None, ignored), (labels[0] if len(labels) == 1 else labels or None)
 
 
 def needs_labels(facade: Trainer) -> bool:

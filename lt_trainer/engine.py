@@ -18,20 +18,24 @@ from lt_trainer.checkpoint.format import CheckpointState, read_checkpoint
 from lt_trainer.checkpoint.resume import check_optimizer, differences, read_state
 from lt_trainer.checkpoint.rng import rng_state
 from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
-from lt_trainer.data.checks import check_batch, check_dataset
+from lt_trainer.data.checks import check_batch
+from lt_trainer.data.loaders import BatchLoader
 from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts
 from lt_trainer.module import StepHooks, StepModule
 from lt_trainer.optim import Watcher, optimizer_class
+from lt_trainer.overrides import is_overridden, makes_optimizer
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from torch import nn
 
+    from lt_trainer.data.windows import Batch
     from lt_trainer.drivers import Driver
     from lt_trainer.trainer import Trainer
 
@@ -59,7 +63,6 @@ class Engine:
         flags = build.merge_flags(plan.trainer_flags, facade.lightning_flags)
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
         self.world_size = self.lightning.world_size
-        self._eval_loaders: dict[int, Passes] = {}
 
     @property
     def driver(self) -> Driver:
@@ -67,14 +70,11 @@ class Engine:
         assert self.module.driver is not None
         return self.module.driver
 
-    def run(self, dataset: Any, evaluation: Evaluation, *, needs_labels: bool) -> None:
-        """One pass over a data set, in the middle of training or by itself: `evaluation` takes in its batches.
-
-        Raises:
-            ValueError: rows that the model cannot take, or rows without the labels that are needed.
-        """
-        passes = self._eval_loader(dataset, needs_labels)
-        self.facade.callback_handler.eval_dataloader = passes.loader
+    def run(self, batches: Any, evaluation: Evaluation) -> None:
+        """One pass over a loader of batches, in the middle of training or by itself: `evaluation` takes them in."""
+        loader, _ = build.windows_of(batches, self.plan.loader, training=False)
+        passes = Passes(loader, max(1, PASS_ROWS // self.plan.loader.eval_batch_size) if self.module.packs else 1)
+        self.facade.callback_handler.eval_dataloader = batches
         self.module.evaluation = evaluation
         if self.lightning.training:
             private.run_validation(self.lightning, passes)
@@ -82,28 +82,21 @@ class Engine:
             self.lightning.validate(self.module, dataloaders=passes, verbose=False)
         self.module.evaluation = Evaluation()
 
-    def _eval_loader(self, dataset: Any, needs_labels: bool) -> Passes:
-        if id(dataset) not in self._eval_loaders:
-            check_dataset(dataset, self.limits, name="eval_dataset", needs_labels=needs_labels)
-            sampler = self._sampler(len(dataset), training=False)
-            collate = build.collator(self.facade)
-            loader = build.make_loader(self.plan.loader, dataset, collate, sampler)
-            together = max(1, PASS_ROWS // self.plan.loader.eval_batch_size) if self.module.packs else 1
-            self._eval_loaders[id(dataset)] = Passes(loader, together)
-        return self._eval_loaders[id(dataset)]
-
-    def _sampler(self, num_rows: int, *, training: bool) -> Any:
-        rank, world_size = self.lightning.global_rank, self.lightning.world_size
-        return build.make_sampler(self.plan.loader, num_rows, training=training, rank=rank, world_size=world_size)
-
     def _hooks(self) -> StepHooks:
+        facade = self.facade
         hooks = StepHooks(
-            compute_loss=build.user_loss(self.facade),
-            fire=self.facade.fire,
+            compute_loss=build.user_loss(facade),
+            training_step=facade.training_step if is_overridden(facade, "training_step") else None,
+            prediction_step=self._predict if is_overridden(facade, "prediction_step") else None,
+            fire=facade.fire,
             check_batch=partial(check_batch, limits=self.limits),
         )
-        names = self.facade.args.label_names
+        names = facade.args.label_names
         return replace(hooks, label_names=tuple(names)) if names else hooks
+
+    def _predict(self, model: nn.Module, batch: Batch, loss_only: bool) -> tuple[torch.Tensor | None, Any, Any]:
+        ignored = list(self.module.evaluation.ignore_keys)
+        return self.facade.prediction_step(model, batch, loss_only, ignore_keys=ignored)
 
     def _optimizers(self, model: nn.Module) -> Any:
         raise AssertionError("an engine that only evaluates makes no optimizer")
@@ -115,12 +108,14 @@ class TrainingEngine(Engine):
     Args:
         facade: see Engine.
         plan: see Engine.
+        batches: the loader of training batches.
     """
 
-    def __init__(self, facade: Trainer, plan: Plan) -> None:
+    def __init__(self, facade: Trainer, plan: Plan, batches: Any) -> None:
         super().__init__(facade, plan)
-        self.num_train_rows = len(facade.train_dataset)
-        self.sampler = self._sampler(self.num_train_rows, training=True)
+        self.batches = batches
+        self.loader, self.sampler = build.windows_of(batches, plan.loader, training=True)
+        self.num_train_rows = facade.num_examples(batches)
         self.saver = Saver(facade.args.output_dir or "", plan.saving, is_writer=self.lightning.global_rank == 0)
         self.writer, self.host_copies, self.signals = BackgroundWriter(), HostCopies(), StopSignals()
         self.bridge = Bridge(
@@ -184,13 +179,10 @@ class TrainingEngine(Engine):
         Raises:
             KeyboardInterrupt, SystemExit: a signal came to one of the processes; the step was finished and saved.
         """
-        loader = build.make_loader(
-            self.plan.loader, self.facade.train_dataset, build.collator(self.facade), self.sampler
-        )
-        self.facade.callback_handler.train_dataloader = loader
+        self.facade.callback_handler.train_dataloader = self.batches
         try:
             with self.signals:
-                self.lightning.fit(self.module, train_dataloaders=loader)
+                self.lightning.fit(self.module, train_dataloaders=self.loader)
                 self.collect()
         except SystemExit:  # Lightning's answer to KeyboardInterrupt
             self.signals.leave()
@@ -323,8 +315,13 @@ class TrainingEngine(Engine):
 
     def _optimizers(self, model: nn.Module) -> Any:
         facade, restored, self._restored = self.facade, self._restored, None
-        optimizer = facade.create_optimizer()
-        scheduler = facade.create_scheduler(self.plan.duration.max_steps, optimizer)
+        facade.create_optimizer_and_scheduler(self.plan.duration.max_steps)
+        optimizer, scheduler = facade.optimizer, facade.lr_scheduler
+        if optimizer is None or scheduler is None:
+            raise ValueError(
+                f"{type(facade).__name__} made no optimizer or no schedule: expected create_optimizer_and_scheduler to "
+                "set self.optimizer and self.lr_scheduler"
+            )
         if restored is not None:
             saved, folder = restored
             if saved.optimizer is not None:
@@ -351,24 +348,25 @@ def training_engine(facade: Trainer) -> TrainingEngine:
         ValueError: no training data, or rows that the model cannot take.
         ImportError: the optimizer's package is not installed.
     """
-    dataset, limits, needs_labels = facade.train_dataset, build.limits_of(facade), build.needs_labels(facade)
-    if dataset is None:
-        raise ValueError("train needs a data set: expected Trainer(train_dataset=...), received None")
-    check_dataset(dataset, limits, name="train_dataset", needs_labels=needs_labels)
-    if facade.args.eval_strategy != "no":
-        for name, rows in eval_datasets(facade.eval_dataset):
-            check_dataset(rows, limits, name=name, needs_labels=needs_labels)
-    decided = plan(facade.args, find_facts(len(dataset), facade.eval_dataset is not None))
-    if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None:
+    batches = facade.get_train_dataloader()
+    if facade.args.eval_strategy != "no" and not is_overridden(facade, "get_eval_dataloader"):
+        for name in eval_datasets(facade.eval_dataset):
+            facade.get_eval_dataloader(name)  # which checks its rows
+    own = isinstance(batches, BatchLoader)
+    facts = find_facts(facade.num_examples(batches) if own else None, facade.eval_dataset is not None)
+    if not own:
+        facts = replace(facts, has_train=True, num_train_batches=len(batches))
+    decided = plan(facade.args, facts)
+    if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None and not makes_optimizer(facade):
         optimizer_class(decided.optimizer.name)  # is its package there?
-    return TrainingEngine(facade, decided)
+    return TrainingEngine(facade, decided, batches)
 
 
-def eval_datasets(given: Any) -> list[tuple[str, Any]]:
-    """(name for messages, data set) of each data set that evaluations read."""
+def eval_datasets(given: Any) -> list[str | None]:
+    """Names of the data sets that evaluations read; None is the only one."""
     if isinstance(given, Mapping):
-        return [(f"eval_dataset[{name!r}]", rows) for name, rows in given.items()]
-    return [] if given is None else [("eval_dataset", given)]
+        return list(given)
+    return [] if given is None else [None]
 
 
 def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
@@ -377,5 +375,4 @@ def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
     if before is None or (before.plan, before.flags, before.module.model) != (decided, flags, facade.model):
         return Engine(facade, decided)
     before.limits, before.module.hooks = build.limits_of(facade), before._hooks()
-    before._eval_loaders.clear()
     return before

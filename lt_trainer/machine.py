@@ -32,3 +32,11 @@ def global_rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def local_rank() -> int:
+    """The number of this process among those of its machine."""
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0

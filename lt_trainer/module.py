@@ -56,6 +56,8 @@ from lt_trainer.private import OwnTransfer
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 PASS_TOKENS = 1024  # of an evaluation: of more, what lies between the products no longer fits a cache (docs/log.md)
 UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, int], tuple[torch.Tensor, Any]]
+UserStep: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor], torch.Tensor]
+UserPrediction: TypeAlias = Callable[[nn.Module, Batch, bool], tuple[torch.Tensor | None, Any, Any]]
 
 
 @dataclass
@@ -80,6 +82,9 @@ class StepHooks:
     Attributes:
         compute_loss: (model, batch, targets of the step, targets of the batch) -> (loss, outputs), in place of the
             model's own loss.
+        training_step: (model, batch, targets of the step) -> detached loss, which has gone backward, in place of both;
+            processes average it.
+        prediction_step: (model, batch, loss alone) -> (mean loss over the batch's targets, predictions, labels).
         fire: called with the name of an event inside a step.
         check_batch: raises on a batch that the model cannot take (batch, rows).
         label_names: the batch's columns that hold labels; empty: those that the model takes.
@@ -87,6 +92,8 @@ class StepHooks:
     """
 
     compute_loss: UserLoss | None = None
+    training_step: UserStep | None = None
+    prediction_step: UserPrediction | None = None
     fire: Callable[[str], None] = field(default=lambda event: None)
     check_batch: Callable[[Batch, list[int]], None] | None = None
     label_names: tuple[str, ...] = ()
@@ -123,6 +130,7 @@ class StepModule(OwnTransfer):
         self.evaluation = Evaluation()
         self.outcome: StepOutcome | None = None
         self.driver: Driver | None = None
+        self.num_targets = torch.ones((), dtype=torch.long)  # of the current step, over all ranks
         self.votes = torch.zeros(0, dtype=torch.long)
         self._grad_norm: torch.Tensor | None = None
 
@@ -188,21 +196,28 @@ class StepModule(OwnTransfer):
         assert isinstance(optimizer, LightningOptimizer)
         learning_rate = optimizer.param_groups[0]["lr"]
         sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
-        num_targets, self.votes = sums[0].clamp(min=1), sums[1:]
+        self.num_targets, self.votes = sums[0].clamp(min=1), sums[1:]
         total = torch.zeros((), device=self.device)
         optimizer.zero_grad()
         for i, batch in enumerate(window.batches):
             last = i == len(window.batches) - 1
             with self.driver.micro_batch(last):
-                blank = window.is_blank(i)
-                loss = nothing(self.model) if blank else self.loss(batch, num_targets, window.counts[i])[0]
-                self.manual_backward(loss * self.driver.world_size)  # ranks' gradients are averaged, parts are added
-            total += loss.detach()
+                total += self._micro_batch(batch, window.counts[i], window.is_blank(i))
             if not last:
                 self.hooks.fire("on_substep_end")
         self._step(optimizer)
         self.outcome = StepOutcome(total, self._grad_norm, learning_rate)
         return {"loss": total}
+
+    def _micro_batch(self, batch: Batch, count: int, blank: bool) -> torch.Tensor:
+        """Forward and backward: this rank's part of the step's loss, 0-d."""
+        assert self.driver is not None
+        world_size = self.driver.world_size  # ranks' gradients are averaged, parts of the loss are added
+        if self.hooks.training_step is not None and not blank:
+            return self.hooks.training_step(self.model, dict(batch), self.num_targets) / world_size
+        loss = nothing(self.model) if blank else self.loss(batch, self.num_targets, count)[0]
+        self.manual_backward(loss * world_size)
+        return loss.detach()
 
     def _step(self, optimizer: Any) -> None:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 alone has one
@@ -237,15 +252,20 @@ class StepModule(OwnTransfer):
 
     @property
     def packs(self) -> bool:
-        """Whether batches can be packed before the transfer: a user's loss or forward takes the padded form."""
+        """Whether batches can be packed before the transfer: a user's steps, loss or forward take the padded form."""
         native = isinstance(self.model, PreTrainedModel) and "packed" in forward_parameters(self.model)
-        return self.hooks.compute_loss is None and native
+        hooks = self.hooks
+        return native and not any((hooks.compute_loss, hooks.training_step, hooks.prediction_step))
 
     # ---- evaluation
 
     def validation_step(self, window: Window, batch_idx: int) -> None:
         """Adds each batch's loss and, where somebody reads them, its predictions to `self.evaluation`."""
         for batch, passed in zip(window.batches, window.passes, strict=True):
+            if self.hooks.prediction_step is not None:
+                self.take_part(self._own_part(window, passed[0], batch))
+                self.hooks.fire("on_prediction_step")
+                continue
             count = sum(window.counts[i] for i in passed)
             loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
             predictions: Any = [None] * len(passed)
@@ -266,6 +286,15 @@ class StepModule(OwnTransfer):
             part.labels = labels[0] if len(labels) == 1 else labels or None
             part.inputs = window.inputs[i] if window.inputs else None
         return part
+
+    def _own_part(self, window: Window, i: int, batch: Batch) -> Part:
+        """Of a `prediction_step` of the user's."""
+        assert self.hooks.prediction_step is not None
+        keep, count = self.evaluation.keep_predictions, window.counts[i]
+        mean, predictions, labels = self.hooks.prediction_step(self.model, dict(batch), not keep)
+        loss = None if mean is None else mean.detach() * count
+        inputs = window.inputs[i] if window.inputs else None
+        return Part(window.rows[i], loss, count, predictions, labels, inputs)
 
     def take_part(self, part: Part) -> None:
         """Adds what a batch brought to the evaluation; a task with metrics counts it into them."""

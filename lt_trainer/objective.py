@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -59,6 +60,24 @@ def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None)
         return loss, outputs
     count = count_targets(model, batch)
     return (loss * (count / num_targets) if count else nothing(model)), outputs
+
+
+_WEIGHTS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # counting them takes as long as a small step
+
+
+def floating_point_ops(model: nn.Module, batch: Batch) -> int:
+    """Operations of forward and backward of a padded batch: 6 x tokens x weights beside the embeddings.
+
+    It is 0 for a model that does not count its weights by `num_parameters`, as those here and in `transformers` do, and
+    for a batch without the model's main input.
+    """
+    tokens = batch.get(getattr(model, "main_input_name", "input_ids"))
+    if tokens is None or not callable(getattr(model, "num_parameters", None)):
+        return 0
+    if model not in _WEIGHTS:
+        embeddings = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Embedding)}
+        _WEIGHTS[model] = sum(p.numel() for name, p in model.named_parameters() if name not in embeddings)
+    return 6 * int(tokens.numel()) * _WEIGHTS[model]
 
 
 def forward_parameters(model: nn.Module) -> tuple[str, ...]:

@@ -84,22 +84,22 @@ class Scorer:
 
 def evaluate(
     engine: Engine,
-    dataset: Any,
+    batches: Any,
     prefix: str,
     ignore_keys: list[str] | None,
     *,
     compute_metrics: ComputeMetrics | None,
     predicts: bool,
 ) -> EvalLoopOutput:
-    """One pass over a data set: loss, predictions where somebody reads them, metrics.
+    """One pass over a loader of batches: loss, predictions where somebody reads them, metrics.
 
     Args:
         engine: runs it.
-        dataset: see Trainer.evaluate, as are the next two.
+        batches: see Trainer.evaluation_loop.
         prefix: of the metrics' names.
         ignore_keys: outputs that are no predictions.
         compute_metrics: see Scorer.
-        predicts: the caller reads the predictions, on every process; rows need no labels.
+        predicts: the caller reads the predictions, on every process.
     """
     from lt_trainer import build
 
@@ -119,14 +119,14 @@ def evaluate(
         on_batch=scorer.add if streams else None,
         keeps_all=predicts or not streams,
     )
-    engine.run(dataset, evaluation, needs_labels=not predicts and build.needs_labels(facade))
+    engine.run(batches, evaluation)
     driver = engine.driver
     kept = evaluation.collect(driver, everywhere=predicts) if predicts or not scorer.by_batch else Kept()
     loss, num_rows = evaluation.loss(driver), evaluation.num_rows(driver)
     metrics = ({} if loss is None else {"loss": loss}) | scorer.result(evaluation, driver, kept)
     metrics = {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": n for name, n in metrics.items()}
-    batches = math.ceil(num_rows / (args.per_device_eval_batch_size * engine.world_size))
-    metrics |= speed_metrics(prefix, start, num_rows, batches)
+    steps = math.ceil(num_rows / (args.per_device_eval_batch_size * engine.world_size))
+    metrics |= speed_metrics(prefix, start, num_rows, steps)
     return EvalLoopOutput(kept.predictions, kept.labels, metrics, num_rows)
 
 

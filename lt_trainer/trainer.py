@@ -6,9 +6,9 @@ Nothing is looped over here. `train` makes a plan of the arguments (args/plan.py
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer import scoring
@@ -17,9 +17,8 @@ from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, Trai
 from lt_trainer.callbacks.progress import PrinterCallback, ProgressCallback
 from lt_trainer.callbacks.reports import reports
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
-from lt_trainer.files import read_json, update_folder
-from lt_trainer.machine import global_rank
-from lt_trainer.optim import Watcher, create_optimizer, create_scheduler, create_user_optimizer
+from lt_trainer.overrides import Overridable, refuse_overrides
+from lt_trainer.results import Results
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
 
 if TYPE_CHECKING:
@@ -31,11 +30,12 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from lt_trainer.engine import Engine, TrainingEngine
+    from lt_trainer.optim import Watcher
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer:
+class Trainer(Overridable, Results):
     """Trains, evaluates and saves a model.
 
     Args:
@@ -64,7 +64,7 @@ class Trainer:
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
-        model_init: Callable[[], nn.Module] | None = None,
+        model_init: Callable[..., nn.Module] | None = None,
         compute_loss_func: Callable[..., torch.Tensor] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
@@ -83,11 +83,8 @@ class Trainer:
                 "Trainer needs a model: expected exactly one of model= and model_init=, "
                 f"received {'neither' if model is None else 'both'}"
             )
-        if optimizer_cls_and_kwargs is not None and optimizers[0] is not None:
-            raise ValueError(
-                "Trainer: expected one of optimizers=(optimizer, ...) and optimizer_cls_and_kwargs=, received both: "
-                "leave one out"
-            )
+        _check_optimizers(optimizers, optimizer_cls_and_kwargs, model_init)
+        refuse_overrides(type(self), Trainer)
         set_seed(self.args.seed)
         self.model_init = model_init
         self.model: nn.Module = model if model is not None else self.call_model_init()
@@ -98,12 +95,11 @@ class Trainer:
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         scoring.check_compute_metrics(compute_metrics, by_batch=self.args.batch_eval_metrics)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
-        self.optimizer: Optimizer | None
-        self.lr_scheduler: LRScheduler | Watcher | None
         self._given_optimizers = self.optimizer, self.lr_scheduler = optimizers
         self.state, self.control = TrainerState(), TrainerControl()
         self.lightning_flags = dict(lightning_flags or {})
         self.is_in_train = False
+        self.loaders: dict[Any, Any] = {}  # of the evaluations of a run: see build.batch_loader
         self._engine: TrainingEngine | None = None
         self._evaluator: Engine | None = None
         progress = PrinterCallback if self.args.disable_tqdm else ProgressCallback
@@ -123,8 +119,18 @@ class Trainer:
 
     # ---- train
 
-    def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Trains the model as `args` say, and loads the best one at the end where they ask for it.
+
+        Args:
+            resume_from_checkpoint: folder of a checkpoint to go on from, or True for the newest that verifies.
+            trial: handed to a `model_init` that takes it.
+            ignore_keys_for_eval: outputs of the model that are no predictions, in evaluations of this run.
 
         Returns:
             Steps done, mean loss of a step, and `train_*` metrics (run time in seconds, rows and steps a second).
@@ -140,21 +146,22 @@ class Trainer:
         self.optimizer, self.lr_scheduler = self._given_optimizers
         if self.model_init is not None:
             set_seed(self.args.seed)
-            self.model = self.callback_handler.model = self.call_model_init()
-        self._engine = engine = engines.training_engine(self)
-        self.control = TrainerControl()
+            self.model = self.callback_handler.model = self.call_model_init(trial)
+        self._ignore_keys_for_eval = ignore_keys_for_eval
+        self.control, self.is_in_train, self.loaders = TrainerControl(), True, {}
         if resume_from_checkpoint is None:
             resume_from_checkpoint = self.args.resume_from_checkpoint
         try:
+            self._engine = engine = engines.training_engine(self)
             self.state = engine.start(resume_from_checkpoint)
             self._first_step = self.state.global_step
-            self.is_in_train = True
             start = time.time()
             engine.fit()
             return self._finish(engine, start)
         finally:
-            engine.close()
-            self.is_in_train, self._engine = False, None
+            if self._engine is not None:
+                self._engine.close()
+            self.is_in_train, self._engine, self.loaders = False, None, {}
             self.callback_handler.train_dataloader = None
 
     def _finish(self, engine: TrainingEngine, start: float) -> TrainOutput:
@@ -173,76 +180,17 @@ class Trainer:
         self.fire("on_train_end")
         return TrainOutput(self.state.global_step, train_loss, metrics)
 
-    def call_model_init(self) -> nn.Module:
-        """Makes a model with `model_init`.
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Makes a model with `model_init`, which may take one argument, the trial.
 
         Raises:
             ValueError: it returned None.
         """
         assert self.model_init is not None
-        model = self.model_init()
+        model = self.model_init(trial) if inspect.signature(self.model_init).parameters else self.model_init()
         if model is None:
             raise ValueError("model_init: expected a function that returns a model, received None from it")
         return model
-
-    # ---- what a subclass may override
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
-    ) -> Any:
-        """The loss of a micro-batch: the sum over its targets divided by `num_items_in_batch`.
-
-        Args:
-            model: the bare model.
-            inputs: a padded batch.
-            return_outputs: also returns what the model returned.
-            num_items_in_batch: targets of the whole optimizer step, 0-d; without it the loss is the batch's mean.
-        """
-        from lt_trainer import objective
-
-        if self.compute_loss_func is not None:
-            labels = inputs.pop("labels", None)
-            outputs = model(**inputs)
-            loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
-        else:
-            loss, outputs = objective.model_loss(model, inputs, num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
-
-    @property
-    def replaces_loss(self) -> bool:
-        """Whether a subclass or `compute_loss_func` takes the place of the model's own loss."""
-        return type(self).compute_loss is not Trainer.compute_loss or self.compute_loss_func is not None
-
-    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """Makes the optimizer that `args` ask for, unless the caller brought one."""
-        if self.optimizer is None:
-            assert self._engine is not None
-            model, plan = self.model if model is None else model, self._engine.plan.optimizer
-            if self.optimizer_cls_and_kwargs is None:
-                self.optimizer = create_optimizer(model, plan)
-            else:
-                self.optimizer = create_user_optimizer(model, *self.optimizer_cls_and_kwargs, plan)
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler | Watcher:
-        """Makes the learning rate schedule that `args` ask for, unless the caller brought one."""
-        if self.lr_scheduler is None:
-            assert self._engine is not None
-            optimizer = self.optimizer if optimizer is None else optimizer
-            assert optimizer is not None
-            self.lr_scheduler = create_scheduler(optimizer, self._engine.plan.optimizer, num_training_steps)
-        return self.lr_scheduler
-
-    def log(self, logs: dict[str, float]) -> None:
-        """Adds an entry to `state.log_history` and hands it to the callbacks (`on_log`)."""
-        if self.state.epoch is not None:
-            logs["epoch"] = self.state.epoch
-        self.state.log_history.append({**logs, "step": self.state.global_step})
-        self.fire("on_log", logs=logs)
 
     # ---- evaluate and predict
 
@@ -272,9 +220,7 @@ class Trainer:
                 metrics |= self.evaluate(name if own and isinstance(name, str) else rows, ignore_keys, prefix)
             return metrics
         wants_log = self.control.should_log
-        output = self._evaluate(
-            scoring.named(dataset, self.eval_dataset), metric_key_prefix, ignore_keys, predicts=False
-        )
+        output = self._evaluate(self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys, predicts=False)
         assert output.metrics is not None
         self.log(output.metrics)  # which adds the epoch, as scripts expect
         self.fire("on_evaluate", metrics=output.metrics)
@@ -288,34 +234,47 @@ class Trainer:
 
         Rows of different lengths are filled up with -100 on the right. Large arrays are mapped from a file.
         """
-        output = self._evaluate(test_dataset, metric_key_prefix, ignore_keys, predicts=True)
+        output = self._evaluate(self.get_test_dataloader(test_dataset), metric_key_prefix, ignore_keys, predicts=True)
         self.fire("on_predict", metrics=output.metrics)
         return PredictionOutput(output.predictions, output.label_ids, output.metrics)
 
-    def _evaluate(self, dataset: Any, prefix: str, ignore_keys: list[str] | None, *, predicts: bool) -> EvalLoopOutput:
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """One pass of Lightning's loop over a loader of batches: no event of its own, nothing is logged.
+
+        Args:
+            dataloader: of `get_eval_dataloader` or `get_test_dataloader`, or any other that yields batches.
+            description: changes nothing; scripts name the pass.
+            prediction_loss_only: keeps no predictions; None: as `args.prediction_loss_only`.
+            ignore_keys: outputs of the model that are no predictions; None: those that its configuration names.
+            metric_key_prefix: "eval" gives `eval_loss`.
+        """
+        loss_only = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
+        return self._evaluate(dataloader, metric_key_prefix, ignore_keys, predicts=not loss_only)
+
+    def _evaluate(self, batches: Any, prefix: str, ignore_keys: list[str] | None, *, predicts: bool) -> EvalLoopOutput:
         from lt_trainer import engine as engines
 
         engine: Engine | None = self._engine
         if engine is None:
             engine = self._evaluator = engines.evaluation_engine(self, self._evaluator)
         metrics = self.compute_metrics
-        return scoring.evaluate(engine, dataset, prefix, ignore_keys, compute_metrics=metrics, predicts=predicts)
+        return scoring.evaluate(engine, batches, prefix, ignore_keys, compute_metrics=metrics, predicts=predicts)
 
     def evaluate_and_rank(self) -> bool:
         """Evaluates in the middle of training; whether it was the best so far by `metric_for_best_model`."""
         assert self._engine is not None
-        metrics = self.evaluate()
+        metrics = self.evaluate(ignore_keys=self._ignore_keys_for_eval)
         self._engine.watch(metrics)
         return self._engine.saver.rank(metrics, self.state)
 
     # ---- save
-
-    def save_model(self, output_dir: str | Path | None = None) -> None:
-        """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files."""
-        from lt_trainer.checkpoint.saver import save_model
-
-        if self.is_world_process_zero():
-            save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
 
     def save_checkpoint(self, *, is_best: bool) -> None:
         """Called by the bridge where a checkpoint is due."""
@@ -336,30 +295,6 @@ class Trainer:
         assert self._engine is not None
         self._engine.save_best()
 
-    def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
-        """Prints metrics as a table, a line each, on the process that writes."""
-        if self.is_world_process_zero():
-            width = max(map(len, metrics), default=0)
-            print(f"***** {split} metrics *****")
-            print("\n".join(f"  {name:<{width}} = {metrics[name]}" for name in sorted(metrics)))
-
-    def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
-        """Writes `{split}_results.json` into `output_dir`, and with `combined` adds the metrics to all_results.json."""
-        if not self.is_world_process_zero():
-            return
-        with update_folder(str(self.args.output_dir)) as top:
-            top.write_json(f"{split}_results.json", dict(metrics))
-            if combined:
-                known = Path(str(self.args.output_dir)) / "all_results.json"
-                before = read_json(known) if known.is_file() else {}
-                top.write_json("all_results.json", {**before, **metrics})
-
-    def save_state(self) -> None:
-        """Writes trainer_state.json into `output_dir`: the log history and how far training is."""
-        if self.is_world_process_zero():
-            with update_folder(str(self.args.output_dir)) as top:
-                top.write_text("trainer_state.json", self.state.to_json_string())
-
     # ---- callbacks and processes
 
     def fire(self, event: str, **details: Any) -> None:
@@ -379,10 +314,6 @@ class Trainer:
         """Removes a callback."""
         self.callback_handler.remove_callback(callback)
 
-    def is_world_process_zero(self) -> bool:
-        """Whether this is the process that writes."""
-        return global_rank() == 0
-
     def _default_collator(self) -> Callable[[list[Any]], dict[str, Any]]:
         return (
             default_data_collator if self.processing_class is None else DataCollatorWithPadding(self.processing_class)
@@ -399,3 +330,18 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _check_optimizers(given: tuple[Any, Any], made_of: Any, model_init: Any) -> None:
+    """Refuses what contradicts itself before a model is made.
+
+    Raises:
+        ValueError: an optimizer and a class for one, or an optimizer over parameters that `model_init` will replace.
+    """
+    if made_of is not None and given[0] is not None:
+        raise ValueError("optimizers= and optimizer_cls_and_kwargs=: expected one of them, received both")
+    if model_init is not None and given != (None, None):
+        raise ValueError(
+            "optimizers= with model_init=: expected no optimizer, since train() makes another model, received "
+            f"{given}; override create_optimizer, or pass optimizer_cls_and_kwargs"
+        )

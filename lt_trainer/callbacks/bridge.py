@@ -30,6 +30,7 @@ from lt_trainer.module import StepModule
 
 if TYPE_CHECKING:
     from lt_trainer.checkpoint.format import CheckpointState
+    from lt_trainer.data.loaders import BatchWindows
     from lt_trainer.data.order import WindowSampler
     from lt_trainer.drivers import Driver
     from lt_trainer.interrupts import StopSignals
@@ -85,7 +86,7 @@ class Bridge(pl.Callback):
     def __init__(
         self,
         facade: Facade,
-        sampler: WindowSampler,
+        sampler: WindowSampler | BatchWindows,
         signals: StopSignals,
         *,
         saves: str,

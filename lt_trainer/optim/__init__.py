@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lt_trainer.optim.groups import decay_groups
+from lt_trainer.optim.groups import decay_groups, decaying
 from lt_trainer.optim.named import get_scheduler
 from lt_trainer.optim.schedules import SCHEDULES, schedule
-from lt_trainer.optim.table import OPTIMIZERS, create_optimizer, create_user_optimizer, optimizer_class, read_optim_args
+from lt_trainer.optim.table import (
+    OPTIMIZERS,
+    class_and_kwargs,
+    create_optimizer,
+    create_user_optimizer,
+    optimizer_class,
+    read_optim_args,
+)
 from lt_trainer.optim.watchers import Watcher
 
 if TYPE_CHECKING:
@@ -20,10 +27,12 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Watcher",
+    "class_and_kwargs",
     "create_optimizer",
     "create_scheduler",
     "create_user_optimizer",
     "decay_groups",
+    "decaying",
     "get_scheduler",
     "optimizer_class",
     "read_optim_args",

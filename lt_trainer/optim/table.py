@@ -16,7 +16,7 @@ from lt_trainer.optim.groups import decay_groups
 from lt_trainer.optim.low_rank import low_rank_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from lt_trainer.args.plan import Optimization
 
@@ -95,8 +95,8 @@ def optimizer_class(name: str) -> type[Optimizer]:
     return cls
 
 
-def create_optimizer(model: nn.Module, plan: Optimization) -> Optimizer:
-    """Makes the optimizer of a plan over the decay groups of a model.
+def create_optimizer(model: nn.Module, plan: Optimization, names: Iterable[str] | None = None) -> Optimizer:
+    """Makes the optimizer of a plan over the decay groups of a model; `names` is that of `decay_groups`.
 
     Raises:
         ConfigurationError: `optim_args` names what the optimizer does not take.
@@ -105,7 +105,7 @@ def create_optimizer(model: nn.Module, plan: Optimization) -> Optimizer:
     cls, kwargs = class_and_kwargs(plan)
     own = dict(OPTIMIZERS[plan.name].projection or {})
     own |= {name: kwargs.pop(name) for name in [*kwargs] if name in own}
-    groups = low_rank_groups(model, plan, own) if own else decay_groups(model, plan.weight_decay)
+    groups = low_rank_groups(model, plan, own) if own else decay_groups(model, plan.weight_decay, names)
     optimizer = cls(groups, **kwargs)
     if kwargs.get("optim_bits") == 8:
         _keep_embeddings_whole(model)
@@ -135,7 +135,9 @@ def class_and_kwargs(plan: Optimization) -> tuple[type[Optimizer], dict[str, Any
     return cls, {name: value for name, value in common.items() if name in takes} | recipe.always | given
 
 
-def create_user_optimizer(model: nn.Module, cls: Any, kwargs: dict[str, Any], plan: Optimization) -> Optimizer:
+def create_user_optimizer(
+    model: nn.Module, cls: Any, kwargs: dict[str, Any], plan: Optimization, names: Iterable[str] | None = None
+) -> Optimizer:
     """Makes what `Trainer(optimizer_cls_and_kwargs=...)` names.
 
     Args:
@@ -144,13 +146,14 @@ def create_user_optimizer(model: nn.Module, cls: Any, kwargs: dict[str, Any], pl
             else is called without arguments and returns a function (model, **kwargs) -> optimizer.
         kwargs: its arguments.
         plan: of the run, for the weight decay.
+        names: see `decay_groups`.
     """
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         make: Callable[..., Optimizer] = cls()
         return make(model, **kwargs)
     rest = {name: value for name, value in kwargs.items() if name not in ("params", "model", "optimizer_dict")}
     instead = [kwargs[name] for name in ("optimizer_dict", "model", "params") if name in kwargs]
-    return cls(instead[0] if instead else decay_groups(model, plan.weight_decay), **rest)
+    return cls(instead[0] if instead else decay_groups(model, plan.weight_decay, names), **rest)
 
 
 def _keep_embeddings_whole(model: nn.Module) -> None:

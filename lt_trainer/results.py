@@ -1,0 +1,81 @@
+"""Where a trainer's numbers and weights go: the log, files of metrics and state, a folder with the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lt_trainer.files import read_json, update_folder
+from lt_trainer.machine import global_rank, local_rank
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.state import TrainerState
+
+
+class Results:
+    """Logs, and writes what outlives the run; process 0 writes."""
+
+    args: TrainingArguments
+    state: TrainerState
+    model: nn.Module
+    processing_class: Any
+
+    def fire(self, event: str, **details: Any) -> None:
+        """Calls an event of every callback."""
+        raise NotImplementedError(f"{type(self).__name__} has no fire(): derive it from Trainer")
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds an entry to `state.log_history` and hands it to the callbacks (`on_log`).
+
+        Args:
+            logs: what to log; the epoch is added to it.
+            start_time: when training began, in seconds since 1970.
+        """
+        if self.state.epoch is not None:
+            logs["epoch"] = self.state.epoch
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+        self.fire("on_log", logs=logs)
+
+    def save_model(self, output_dir: str | Path | None = None) -> None:
+        """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files."""
+        from lt_trainer.checkpoint.saver import save_model
+
+        if self.is_world_process_zero():
+            save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
+
+    def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
+        """Prints metrics as a table, a line each, on the process that writes."""
+        if self.is_world_process_zero():
+            width = max(map(len, metrics), default=0)
+            print(f"***** {split} metrics *****")
+            print("\n".join(f"  {name:<{width}} = {metrics[name]}" for name in sorted(metrics)))
+
+    def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
+        """Writes `{split}_results.json` into `output_dir`, and with `combined` adds the metrics to all_results.json."""
+        if not self.is_world_process_zero():
+            return
+        with update_folder(str(self.args.output_dir)) as top:
+            top.write_json(f"{split}_results.json", dict(metrics))
+            if combined:
+                known = Path(str(self.args.output_dir)) / "all_results.json"
+                before = read_json(known) if known.is_file() else {}
+                top.write_json("all_results.json", {**before, **metrics})
+
+    def save_state(self) -> None:
+        """Writes trainer_state.json into `output_dir`: the log history and how far training is."""
+        if self.is_world_process_zero():
+            with update_folder(str(self.args.output_dir)) as top:
+                top.write_text("trainer_state.json", self.state.to_json_string())
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this is the process that writes."""
+        return global_rank() == 0
+
+    def is_local_process_zero(self) -> bool:
+        """Whether this is the first process of its machine."""
+        return local_rank() == 0

@@ -1,0 +1,89 @@
+"""Loaders batch by batch, and their windows."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import DataLoader
+
+from lt_trainer.data.collators import default_data_collator
+from lt_trainer.data.loaders import BatchLoader, BatchWindows, MicroBatches
+from lt_trainer.data.order import WindowSampler
+
+ROWS = [{"x": i} for i in range(10)]
+
+
+def values(batches):
+    return [batch["x"].tolist() for batch in batches]
+
+
+def test_a_batch_loader_yields_the_micro_batches_of_its_windows_in_their_order():
+    loader = BatchLoader(ROWS, default_data_collator, WindowSampler(10, 3, 2, seed=4))
+    windows = [values(window.batches) for window in loader.windows]
+    assert [len(window) for window in windows] == [2, 2]
+    assert values(loader) == [batch for window in windows for batch in window]
+    assert len(loader) == 4
+    assert loader.dataset is ROWS
+
+
+def test_a_batch_loader_makes_its_windows_once():
+    loader = BatchLoader(ROWS, default_data_collator, WindowSampler(10, 3, 2, seed=4))
+    assert loader.windows is loader.windows
+
+
+def test_micro_batches_are_counted_as_they_come_on_every_rank():
+    for num_rows in range(1, 12):
+        for rank in (0, 1):
+            batches = MicroBatches(WindowSampler(num_rows, 2, 2, seed=0, rank=rank, world_size=2))
+            assert len(batches) == len(list(batches)), (num_rows, rank)
+
+
+def shuffled(windows):
+    return [value for window in windows for batch in window.batches for value in batch["x"].tolist()]
+
+
+def test_windows_of_a_users_loader_hold_its_batches_and_a_short_last_window():
+    windows = BatchWindows(DataLoader(ROWS, batch_size=2, collate_fn=default_data_collator), accumulation=2)
+    assert [values(w.batches) for w in windows] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9]]]
+    assert [w.rows for w in windows] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9]]]
+    assert len(windows) == 3
+    assert [windows.share_done(n) for n in (1, 2, 3)] == [0.4, 0.8, 1.0]
+
+
+def test_a_users_shuffling_follows_seed_and_epoch_and_moves_no_global_state():
+    def order(seed, epoch):
+        windows = BatchWindows(
+            DataLoader(ROWS, batch_size=2, shuffle=True, collate_fn=default_data_collator), seed=seed
+        )
+        windows.set_epoch(epoch)
+        return shuffled(windows)
+
+    state = torch.get_rng_state()
+    first = order(3, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(9)
+    assert order(3, 0) == first
+    assert order(3, 1) != first
+    assert order(4, 0) != first
+    assert sorted(first) == [*range(10)]
+
+
+def test_a_users_loader_goes_on_where_it_was():
+    def windows():
+        loader = DataLoader(ROWS, batch_size=1, shuffle=True, collate_fn=default_data_collator)
+        return BatchWindows(loader, accumulation=3, seed=1)
+
+    whole, rest = windows(), windows()
+    rest.start = 2
+    assert shuffled(rest) == shuffled(whole)[6:]
+
+
+def test_a_users_sampler_is_told_the_epoch():
+    class Told(torch.utils.data.SequentialSampler):
+        epoch = 0
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    sampler = Told(ROWS)
+    BatchWindows(DataLoader(ROWS, sampler=sampler, collate_fn=default_data_collator)).set_epoch(5)
+    assert sampler.epoch == 5
