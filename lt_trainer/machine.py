@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from typing import TYPE_CHECKING
 
 import torch
+from torch import distributed
 
 from lt_trainer.args.hardware import Facts
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
@@ -40,3 +46,23 @@ def local_rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def device(accelerator: str, index: int) -> torch.device:
+    """The device of a process.
+
+    Args:
+        accelerator: cpu, cuda or mps.
+        index: of the process on its machine.
+    """
+    return torch.device(accelerator, index) if accelerator == "cuda" else torch.device(accelerator)
+
+
+def barrier(timeout: timedelta) -> None:
+    """Waits for all processes that a launcher started; brings them together where nothing has done so yet."""
+    if not distributed.is_initialized():
+        # Gloo for the CPU, NCCL for GPUs: Lightning takes the group that it finds. The barrier goes over the CPU.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, timeout=timeout)
+        atexit.register(distributed.destroy_process_group)
+    distributed.all_reduce(torch.zeros(1))

@@ -80,6 +80,19 @@ def near(word: object, options: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+SECRETS = ("token", "api_key", "password", "secret")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a value of this name must not be shown: tokens and keys, also where the name is misspelt a little."""
+    return name.lower().endswith(SECRETS) or bool(get_close_matches(name, ("hub_token",), 1, cutoff=0.8))
+
+
+def shown(name: str, value: object) -> str:
+    """`name=value` for messages, without secrets."""
+    return f"{name}=<{name.upper()}>" if is_secret(name) else f"{name}={value!r}"
+
+
 def raise_if(problems: Iterable[str]) -> None:
     """Raises ConfigurationError where there is any problem."""
     if problems := list(problems):
@@ -135,7 +148,7 @@ def read(name: str, annotation: str, value: Any) -> Any:
         except (ValueError, TypeError, KeyError, OverflowError):
             continue
     if known:
-        raise ConfigurationError([f"{name}={value!r}: expected {' or '.join(what for _, what in known)}"])
+        raise ConfigurationError([f"{shown(name, value)}: expected {' or '.join(what for _, what in known)}"])
     return value
 
 
@@ -151,10 +164,17 @@ def check(values: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
         value, what = values[name], name.removesuffix("_steps")
         if name == "eval_steps" and value is None:
             value = values["logging_steps"]
-        if value is not None and values.get(f"{what}_strategy", "steps") == "steps":
-            items = value if isinstance(value, list) else [value]
-            problems += [problem for item in items for problem in _problem(name, item, rule)]
+        if values.get(f"{what}_strategy", "steps") == "steps":
+            problems += check_value(name, value, rule)
     return problems + [problem for holds, problem in _contradictions(values) if holds]
+
+
+def check_value(name: str, value: Any, rule: Any) -> list[str]:
+    """What is wrong with one value, or with the items of a list; None and no rule are no problem."""
+    items = value if isinstance(value, list) else [value]
+    return (
+        [] if value is None or rule is None else [problem for item in items for problem in _problem(name, item, rule)]
+    )
 
 
 def _problem(name: str, value: Any, rule: Any) -> list[str]:

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import math
 import os
 import warnings
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum, EnumMeta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lt_trainer.args import check
 from lt_trainer.args.check import LOGGERS, OPTIMIZERS, SCHEDULERS, ConfigurationError
+from lt_trainer.args.former import FORMER, Named
+from lt_trainer.args.process import ProcessView
+from lt_trainer.args.setters import Setters
 from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy
 
 T = TypeVar("T")
@@ -40,34 +42,42 @@ def default_of(f: Field[Any]) -> Any:
     return f.default if f.default_factory is MISSING else f.default_factory()
 
 
+def native(f: Field[Any], value: Any) -> Any:
+    """A value that was read, as the arguments hold it: 10.0 steps -> 10, "epoch" -> IntervalStrategy.EPOCH."""
+    expects = f.metadata.get("expects")
+    if isinstance(expects, EnumMeta):
+        return expects(value)
+    if expects == STEPS and value is not None and value >= 1:
+        return int(value)
+    if expects is LOGGERS:
+        return [name for name in (["tensorboard"] if value in (None, ["all"]) else value) if name != "none"]
+    if expects is TOKENS:
+        return TOKENS[value]
+    return None if value == f"<{f.name.upper()}>" else value  # a secret that to_dict left out
+
+
+def best_metric(args: TrainingArguments) -> tuple[str | None, bool | None]:
+    """The metric by which a model is the best, where something asks for one, and whether more of it is better."""
+    metric, greater = args.metric_for_best_model, args.greater_is_better
+    if args.load_best_model_at_end or args.save_strategy == "best" or args.lr_scheduler_type in check.WATCHERS:
+        metric = metric or "loss"
+    return metric, not metric.endswith("loss") if metric is not None and greater is None else greater
+
+
 def told(cls: type[T]) -> type[T]:
-    """Writes the fields' meanings into the class's docstring, and answers an unknown keyword with the nearest one."""
-    names = {f.name: f.metadata["help"] for f in fields(cls)}  # type: ignore[arg-type]
-    cls.__doc__ = f"{cls.__doc__}\n\nArgs:\n" + "\n".join(f"    {name}: {text}" for name, text in names.items())
-    construct = cls.__init__
-
-    @functools.wraps(construct)
-    def __init__(self: T, *args: Any, **kwargs: Any) -> None:
-        problems = [
-            f"{name}={kwargs.pop(name)!r}: no such argument{check.near(name, names)}" for name in {*kwargs} - {*names}
-        ]
-        try:
-            construct(self, *args, **kwargs)
-        except ConfigurationError as error:
-            if not problems:
-                raise
-            problems += error.problems
-        if problems:
-            raise check.UnknownArgumentError(problems)
-
-    setattr(cls, "__init__", __init__)  # noqa: B010  (mypy takes no other way)
+    """Writes the fields' meanings into the class's docstring."""
+    listed = (f"    {f.name}: {f.metadata['help']}" for f in fields(cls) if "help" in f.metadata)  # type: ignore[arg-type]
+    cls.__doc__ = f"{cls.__doc__}\n\nArgs:\n" + "\n".join(listed)
     return cls
 
 
 @told
 @dataclass(repr=False)
-class TrainingArguments:
-    """Everything about a training run, as plain data: checked when made, touching no device, environment or global."""
+class TrainingArguments(Setters, ProcessView, metaclass=Named):
+    """Everything about a training run, as plain data: checked when made, touching no device, environment or global.
+
+    Names of former releases are taken too (args/former.py).
+    """
 
     output_dir: str | None = arg(None, "folder for checkpoints and results; required")
     # duration and batches
@@ -190,7 +200,6 @@ class TrainingArguments:
         "random", "order of the training rows: random, sequential, group_by_length, batch_rebalance", SAMPLING
     )
     length_column_name: str = arg("length", "column with the rows' lengths, for group_by_length")
-    group_by_length: bool = arg(False, "batches of rows with like length")
     # seeds and hardware
     seed: int = arg(42, "seed of everything random, set before the model is built", "0 to 2**32 - 1")
     data_seed: int | None = arg(None, "seed of the order of rows; None: seed", "0 to 2**32 - 1")
@@ -232,31 +241,40 @@ class TrainingArguments:
         expected = {f.name: f.metadata["expects"] for f in fields(self) if f.metadata.get("expects")}
         return check.check(vars(self) | instead, expected)
 
+    def assign(self, **values: Any) -> Self:
+        """Sets fields to values that are read and checked as on construction.
+
+        Raises:
+            ConfigurationError: values that cannot be read or are out of range, all of them.
+        """
+        known, problems = {f.name: f for f in fields(self)}, list[str]()
+        for name, value in values.items():
+            f = known[name]
+            try:
+                values[name] = check.read(name, str(f.type), value)
+            except ConfigurationError as error:
+                problems += error.problems
+            else:
+                problems += check.check_value(name, values[name], f.metadata.get("expects"))
+        check.raise_if(problems)
+        for name, value in values.items():
+            setattr(self, name, native(known[name], value))
+        return self
+
     def _derive(self) -> None:
         """Fills what follows from other fields, so that scripts can read it."""
         for f in fields(self):
-            value, expects = getattr(self, f.name), f.metadata.get("expects")
-            if isinstance(expects, EnumMeta):
-                setattr(self, f.name, expects(value))
-            elif expects == STEPS and value is not None and value >= 1:
-                setattr(self, f.name, int(value))  # 10.0 -> 10
+            setattr(self, f.name, native(f, getattr(self, f.name)))
         if self.optim == "adamw_hf":
             warnings.warn("optim='adamw_hf' is gone: 'adamw_torch' is its equal", DeprecationWarning, stacklevel=5)
             self.optim = "adamw_torch"
         self.output_dir = os.path.expanduser(self.output_dir or "")
         self.logging_dir = self.logging_dir or f"{self.output_dir}/runs"
-        reports = ["tensorboard"] if self.report_to in (None, ["all"]) else self.report_to
-        self.report_to = [name for name in reports or () if name != "none"]
         self.disable_tqdm = bool(self.disable_tqdm)
-        self.include_num_input_tokens_seen = TOKENS[self.include_num_input_tokens_seen]
         self.do_eval = self.do_eval or self.eval_strategy != "no"
-        self.hub_token = None if self.hub_token == "<HUB_TOKEN>" else self.hub_token
         if self.eval_strategy == "steps" and self.eval_steps is None:
             self.eval_steps = self.logging_steps
-        if self.load_best_model_at_end or self.save_strategy == "best" or self.lr_scheduler_type in check.WATCHERS:
-            self.metric_for_best_model = self.metric_for_best_model or "loss"
-        if self.greater_is_better is None and self.metric_for_best_model is not None:
-            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+        self.metric_for_best_model, self.greater_is_better = best_metric(self)
         if self.torch_compile_backend or self.torch_compile_mode or self.torch_compile:
             self.torch_compile, self.torch_compile_backend = True, self.torch_compile_backend or "inductor"
 
@@ -280,7 +298,7 @@ class TrainingArguments:
         """All fields as plain values, tokens masked; `TrainingArguments(**args.to_dict())` equals `args`."""
         values = {f.name: copy.deepcopy(getattr(self, f.name)) for f in fields(self) if f.init}
         plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
-        return plain | {name: f"<{name.upper()}>" for name in plain if name.endswith("_token") and plain[name]}
+        return plain | {name: f"<{name.upper()}>" for name in plain if check.is_secret(name) and plain[name]}
 
     def to_json_string(self) -> str:
         """`to_dict` as JSON."""
@@ -294,6 +312,10 @@ class TrainingArguments:
     def __repr__(self) -> str:
         lines = "".join(f"{name}={value!r},\n" for name, value in sorted(self.to_dict().items()))
         return f"{type(self).__name__}(\n{lines})"
+
+
+for name, row in FORMER.items():
+    setattr(TrainingArguments, name, row)
 
 
 @told

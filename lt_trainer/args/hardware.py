@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lt_trainer.args.check import raise_if
 
@@ -56,15 +56,30 @@ class Hardware:
         return self.devices * self.num_nodes
 
 
+class Asked(Protocol):
+    """The arguments that decide on processes."""
+
+    use_cpu: bool
+    devices: int | None
+
+
+def processes(args: Asked, facts: Facts) -> tuple[str, int, int]:
+    """The accelerator, the processes of a machine, and the machines."""
+    accelerator = "cpu" if args.use_cpu else facts.accelerator
+    if facts.launched:
+        return accelerator, facts.local_world_size, facts.num_nodes
+    gpus = facts.num_visible_devices if accelerator == "cuda" else 1
+    return accelerator, args.devices or max(gpus, 1), 1
+
+
 def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
     """Devices, strategy and precision.
 
     Raises:
         ConfigurationError: what is asked for cannot run on this machine.
     """
-    accelerator = "cpu" if args.use_cpu else facts.accelerator
+    accelerator, devices, nodes = processes(args, facts)
     gpus = facts.num_visible_devices if accelerator == "cuda" else 1
-    nodes, devices = (facts.num_nodes, facts.local_world_size) if facts.launched else (1, args.devices or max(gpus, 1))
     problems = []
     if facts.launched and args.devices not in (None, devices):
         problems.append(f"devices={args.devices}: the launcher started {devices} processes here; leave out devices")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lt_trainer.args.cadence import Cadence, plan_cadence
 from lt_trainer.args.check import raise_if
 from lt_trainer.args.duration import Duration, plan_duration
+from lt_trainer.args.fields import best_metric
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ NOT_YET = {
     "ignore_data_skip": "leave it out; skipped rows are not read anyway",
     "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
-    "group_by_length": "leave it out; padding is not computed anyway",
     "label_smoothing_factor": "override Trainer.compute_loss",
     "log_level": "call logging.getLogger('lt_trainer').setLevel",
     "log_level_replica": "call logging.getLogger('lt_trainer').setLevel",
@@ -239,12 +239,7 @@ def _reporting(args: TrainingArguments) -> Reporting:
 
 
 def _saving(args: TrainingArguments) -> Saving:
-    metric = args.metric_for_best_model
-    if metric is None and (args.load_best_model_at_end or args.save_strategy == "best"):
-        metric = "loss"
-    greater = (
-        args.greater_is_better if args.greater_is_better is not None or not metric else not metric.endswith("loss")
-    )
+    metric, greater = best_metric(args)
     if metric is not None and not metric.startswith("eval_"):
         metric = f"eval_{metric}"
     return Saving(args.save_total_limit, args.save_only_model, args.load_best_model_at_end, metric, greater)
