@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
-from lt_trainer import build, private
+from lt_trainer import build, private, rehearsal, scoring
 from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
 from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
@@ -30,6 +29,7 @@ from lt_trainer.overrides import is_overridden, makes_optimizer
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -125,6 +125,7 @@ class TrainingEngine(Engine):
             saves=plan.cadence.saving.kind,
             keeps_best=plan.saving.load_best,
             evaluates_first=plan.cadence.eval_on_start,
+            rehearse=lambda: rehearsal.rehearse(self),
         )
         self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
         self.module.hooks.votes = self._votes
@@ -350,7 +351,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     """
     batches = facade.get_train_dataloader()
     if facade.args.eval_strategy != "no" and not is_overridden(facade, "get_eval_dataloader"):
-        for name in eval_datasets(facade.eval_dataset):
+        for name, _ in scoring.named_datasets(facade.eval_dataset):
             facade.get_eval_dataloader(name)  # which checks its rows
     own = isinstance(batches, BatchLoader)
     facts = find_facts(facade.num_examples(batches) if own else None, facade.eval_dataset is not None)
@@ -360,13 +361,6 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None and not makes_optimizer(facade):
         optimizer_class(decided.optimizer.name)  # is its package there?
     return TrainingEngine(facade, decided, batches)
-
-
-def eval_datasets(given: Any) -> list[str | None]:
-    """Names of the data sets that evaluations read; None is the only one."""
-    if isinstance(given, Mapping):
-        return list(given)
-    return [] if given is None else [None]
 
 
 def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:

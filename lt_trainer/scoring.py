@@ -148,6 +148,13 @@ def named(dataset: Any, own: Any) -> Any:
     return own[dataset]
 
 
+def named_datasets(given: Any) -> list[tuple[str | None, Any]]:
+    """(name, data set) of each data set that evaluations read; no name where there is only one."""
+    if isinstance(given, Mapping):
+        return list(given.items())
+    return [] if given is None else [(None, given)]
+
+
 def _pick_inputs(model: nn.Module, whole: bool) -> Callable[[dict[str, Any]], Any]:
     """Of a batch what `transformers` hands on: all tensors to a function that sees each batch, else the main input."""
     name = getattr(model, "main_input_name", "input_ids")

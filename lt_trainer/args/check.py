@@ -73,6 +73,15 @@ class UnknownArgumentError(ConfigurationError, TypeError):
     """A keyword that is no argument; a TypeError too, as Python's own would be."""
 
 
+class MissingMetricError(ConfigurationError, KeyError):
+    """`metric_for_best_model` is not what the evaluation gives; a KeyError too, as in `transformers`."""
+
+    def __init__(self, name: str, found: Iterable[str]) -> None:
+        names = sorted(found)
+        received = f"metric_for_best_model: expected one of {names}, received {name!r}{near(name, names)}"
+        super().__init__([f"{received}; name one of them, or return it from compute_metrics"])
+
+
 def near(word: object, options: Iterable[str]) -> str:
     """The nearest of the options as "; did you mean 'x'?", or nothing."""
     names = [str(option) for option in options]

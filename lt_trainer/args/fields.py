@@ -130,6 +130,7 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     eval_steps: float | None = arg(None, "steps between evaluations, or a share; None: as logging_steps", STEPS)
     eval_delay: float = arg(0, "epochs (strategy epoch) or steps before the first evaluation", "0 or more")
     eval_on_start: bool = arg(False, "evaluate once before the first step")
+    eval_dry_run: bool = arg(True, "evaluate two batches before the first step: finds a misspelt metric")
     eval_accumulation_steps: int | None = arg(
         None, "batches of predictions on the device before they move to the CPU; None: 1", "1 or more"
     )

@@ -2,7 +2,7 @@
 
 Hooks, events, and what happens where::
 
-    on_train_start            on_train_begin; evaluate where eval_on_start asks for it
+    on_train_start            (rehearsal.py); on_train_begin; evaluate where eval_on_start asks for it
       on_train_epoch_start    on_epoch_begin
         on_train_batch_start  on_step_begin
           (module.py)         on_substep_end ..., on_pre_optimizer_step, on_optimizer_step
@@ -29,6 +29,8 @@ from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lt_trainer.checkpoint.format import CheckpointState
     from lt_trainer.data.loaders import BatchWindows
     from lt_trainer.data.order import WindowSampler
@@ -81,6 +83,7 @@ class Bridge(pl.Callback):
         saves: `save_strategy`.
         keeps_best: the best weights are kept even where no checkpoint is due.
         evaluates_first: `eval_on_start`.
+        rehearse: raises where an evaluation is going to fail.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class Bridge(pl.Callback):
         saves: str,
         keeps_best: bool,
         evaluates_first: bool,
+        rehearse: Callable[[], None] = lambda: None,
     ) -> None:
         self.facade, self.sampler, self.signals = facade, sampler, signals
+        self.rehearse = rehearse
         self.saves, self.keeps_best, self.evaluates_first = saves, keeps_best, evaluates_first
         self.total_loss = 0.0  # of all steps that were logged
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
@@ -107,6 +112,7 @@ class Bridge(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning when all is set up."""
         self.signals.install()
+        self.rehearse()
         self.facade.fire("on_train_begin")
         if self.evaluates_first and self.facade.state.global_step == 0:
             self.facade.evaluate()

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.args.check import MissingMetricError
 from lt_trainer.checkpoint.find import damage, list_checkpoints, newest_valid, rotate, unresumable
 from lt_trainer.checkpoint.format import CONFIG, CheckpointState, write_checkpoint
 from lt_trainer.files import AtomicFolder, FolderLock, FolderWriter, clean_staging, ensure_writable, update_folder
@@ -76,7 +77,7 @@ class Saver:
         """Whether an evaluation was the best so far; NaN never is, and of equals the first stays.
 
         Raises:
-            KeyError: `metric_for_best_model` is not among the metrics (lists them).
+            MissingMetricError: `metric_for_best_model` is not among the metrics (lists them).
         """
         name = self.saving.metric_for_best
         if name is None:
@@ -94,13 +95,10 @@ class Saver:
         """A metric by its name.
 
         Raises:
-            KeyError: it is not among them (lists them).
+            MissingMetricError: it is not among them (lists them).
         """
         if name not in metrics:
-            raise KeyError(
-                f"metric_for_best_model: expected one of {sorted(metrics)}, received {name!r}: "
-                "name one of them, or return it from compute_metrics"
-            )
+            raise MissingMetricError(name, metrics)
         return metrics[name]
 
     def locate(self, resume: str | bool) -> Path:
