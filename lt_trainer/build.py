@@ -131,7 +131,7 @@ def _num_classes(model: PreTrainedModel) -> int | None:
 
 def collator(facade: Trainer) -> Collate:
     """The facade's collator, behind a filter for the columns that the model takes."""
-    if not facade.args.remove_unused_columns:
+    if not facade.args.remove_unused_columns or facade.task is not None:  # a task's rows hold what it asks for
         return facade.data_collator
     parameters = inspect.signature(facade.model.forward).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

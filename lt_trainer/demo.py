@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from lt_trainer.trainer import Trainer
 
-MAX_LENGTH = 128  # tokens of a row, for the model from scratch
 HELD_OUT = 10  # without --eval_file one row in so many is tested on
 
 
@@ -79,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("  loading PyTorch and Lightning ...", flush=True)
     import torch
 
-    from lt_trainer.data.readers import encode_labels, label_names_of
+    from lt_trainer.data.labels import encode_labels, label_names_of
     from lt_trainer.files import ensure_writable
 
     if options.model is None:
@@ -174,7 +172,7 @@ def _prepare(options: argparse.Namespace, rows: dict[str, Dataset], names: list[
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.callbacks.epoch_lines import EpochLines
     from lt_trainer.callbacks.progress import ProgressCallback
-    from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData, load_classifier
+    from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData
     from lt_trainer.trainer import Trainer, set_seed
 
     args = TrainingArguments(
@@ -197,25 +195,17 @@ def _prepare(options: argparse.Namespace, rows: dict[str, Dataset], names: list[
     if options.model is None:
         model, tokenizer = build_model(list(rows["train"][options.text_column]), names)
     else:
-        model, tokenizer = load_classifier(options.model, None, names), options.model
+        model, tokenizer = options.model, options.model
     data = TextClassificationData(
         tokenizer,
         train=rows["train"],
         validation=rows["eval"],
         text_column=options.text_column,
         label_column="labels",
+        label_names=names,
     )
-    data.label_names = names
-    data.setup("fit")
-    trainer = Trainer(
-        model=model,
-        args=args,
-        train_dataset=data.train_dataset,
-        eval_dataset=data.eval_dataset,
-        data_collator=data.collate,
-        processing_class=data.tokenizer,
-        compute_metrics=TextClassification.compute_metrics,
-    )
+    task = TextClassification(model, label_names=names, vocab_size=data.vocab_size)
+    trainer = Trainer(args=args, task=task, data=data)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines())
     return trainer
@@ -225,29 +215,15 @@ def build_model(texts: list[str], label_names: list[str]) -> tuple[Any, Any]:
     """A small BERT with fresh weights, and a tokenizer with the words of `texts`.
 
     Returns:
-        The classifier (2 layers of width 128, `MAX_LENGTH` positions) and its tokenizer.
+        The classifier (2 layers of width 128, 128 positions) and its tokenizer.
     """
-    from lt_trainer.data.vocabulary import word_vocabulary, write_bert_vocabulary
+    from lt_trainer.data.vocabulary import SCRATCH, scratch_tokenizer
     from lt_trainer.models.auto import AutoModelForSequenceClassification
-    from lt_trainer.models.bert import BertConfig
-    from lt_trainer.tokenization import AutoTokenizer
+    from lt_trainer.tasks.start import start_model
 
-    vocabulary = word_vocabulary(texts)
-    with tempfile.TemporaryDirectory() as folder:
-        write_bert_vocabulary(folder, vocabulary, model_max_length=MAX_LENGTH)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
-        max_position_embeddings=MAX_LENGTH,
-        initializer_range=0.05,  # 0.02 suits a width of 768; at 128 some seeds stay on a plateau for ten epochs
-        id2label=dict(enumerate(label_names)),
-        label2id={name: i for i, name in enumerate(label_names)},
-    )
-    return AutoModelForSequenceClassification.from_config(config), tokenizer
+    tokenizer = scratch_tokenizer(texts)
+    head = AutoModelForSequenceClassification
+    return start_model(SCRATCH, head, vocab_size=len(tokenizer), label_names=label_names), tokenizer
 
 
 def _train(trainer: Trainer) -> None:

@@ -30,6 +30,7 @@ class Part:
         predictions: a tensor of as many rows, or a nest of them; None where nobody reads them.
         labels: likewise.
         inputs: the batch as the collator made it, where the evaluation picks any of it.
+        kept: what the rows hold that the model does not take; see `data.windows.KeepAside`.
     """
 
     rows: list[int]
@@ -38,6 +39,7 @@ class Part:
     predictions: Any = None
     labels: Any = None
     inputs: Any = None
+    kept: list[dict[str, Any]] | None = None
 
 
 class Kept(NamedTuple):
@@ -65,6 +67,7 @@ class Evaluation:
         hold: batches that stay on the device before they are moved to the host together (`eval_accumulation_steps`).
         on_batch: gets every batch in place of its being kept, or, with `keeps_all`, beside it.
         keeps_all: see `on_batch`.
+        read: called with each part as it comes, predictions included; nothing of them need be kept.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class Evaluation:
         hold: int = 1,
         on_batch: Callable[[Kept], None] | None = None,
         keeps_all: bool = True,
+        read: Callable[[Part], None] | None = None,
     ) -> None:
+        self.read = read
         self.keep_predictions, self.ignore_keys, self.preprocess = keep_predictions, tuple(ignore_keys), preprocess
         self.pick_inputs, self.keeps_losses, self.concatenates = pick_inputs, keeps_losses, concatenates
         self.hold, self.on_batch, self.keeps_all = hold, on_batch, keeps_all
@@ -94,8 +99,15 @@ class Evaluation:
         """Whether somebody reads a batch's labels beside its predictions, on the device."""
         return self.preprocess is not None or self.on_batch is not None
 
+    @property
+    def wants_predictions(self) -> bool:
+        """Whether anybody reads what the model predicts."""
+        return self.keep_predictions or self.read is not None
+
     def add(self, part: Part) -> None:
         """Takes in a batch; its loss stays on the device until `loss` is asked for."""
+        if self.read is not None:
+            self.read(part)
         self._num_rows += len(part.rows)
         if part.loss is not None:
             loss = part.loss.detach().double()

@@ -179,7 +179,7 @@ class StepModule(OwnTransfer):
     def _parts_of_a_pass_are_known(self) -> bool:
         """Whether a batch's part can be told from the outputs of several: scores by row, no loss of its own."""
         assert isinstance(self.model, PreTrainedModel)
-        return not self.evaluation.keep_predictions or (self.model.scores_rows and not self.evaluation.keeps_losses)
+        return not self.evaluation.wants_predictions or (self.model.scores_rows and not self.evaluation.keeps_losses)
 
     def _labels(self, batch: Batch) -> tuple[Any, ...]:
         names = self.hooks.label_names or label_names_of(self.model)
@@ -263,23 +263,23 @@ class StepModule(OwnTransfer):
         """Adds each batch's loss and, where somebody reads them, its predictions to `self.evaluation`."""
         for batch, passed in zip(window.batches, window.passes, strict=True):
             if self.hooks.prediction_step is not None:
-                self.take_part(self._own_part(window, passed[0], batch))
+                self.evaluation.add(self._own_part(window, passed[0], batch))
                 self.hooks.fire("on_prediction_step")
                 continue
             count = sum(window.counts[i] for i in passed)
             loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
             predictions: Any = [None] * len(passed)
-            if self.evaluation.keep_predictions:
+            if self.evaluation.wants_predictions:
                 whole = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
                 predictions = [whole] if len(passed) == 1 else whole.split([len(window.rows[i]) for i in passed])
             for i, prediction in zip(passed, predictions, strict=True):
-                self.take_part(self._part(window, i, loss, count, prediction))
+                self.evaluation.add(self._part(window, i, loss, count, prediction))
                 loss, count = None, 0  # the first part of a pass brings the loss of all
                 self.hooks.fire("on_prediction_step")
 
     def _part(self, window: Window, i: int, loss: torch.Tensor | None, count: int, predictions: Any) -> Part:
-        part = Part(window.rows[i], loss, count, predictions)
-        if self.evaluation.keep_predictions:
+        part = Part(window.rows[i], loss, count, predictions, kept=window.kept[i])
+        if self.evaluation.wants_predictions:
             labels = window.labels[i]
             if self.evaluation.reads_labels:
                 labels = tuple(move(label, self.device) for label in labels)
@@ -290,15 +290,11 @@ class StepModule(OwnTransfer):
     def _own_part(self, window: Window, i: int, batch: Batch) -> Part:
         """Of a `prediction_step` of the user's."""
         assert self.hooks.prediction_step is not None
-        keep, count = self.evaluation.keep_predictions, window.counts[i]
+        keep, count = self.evaluation.wants_predictions, window.counts[i]
         mean, predictions, labels = self.hooks.prediction_step(self.model, dict(batch), not keep)
         loss = None if mean is None else mean.detach() * count
         inputs = window.inputs[i] if window.inputs else None
-        return Part(window.rows[i], loss, count, predictions, labels, inputs)
-
-    def take_part(self, part: Part) -> None:
-        """Adds what a batch brought to the evaluation; a task with metrics counts it into them."""
-        self.evaluation.add(part)
+        return Part(window.rows[i], loss, count, predictions, labels, inputs, window.kept[i])
 
     def test_step(self, window: Window, batch_idx: int) -> None:
         """As in validation."""
@@ -306,7 +302,7 @@ class StepModule(OwnTransfer):
 
     def _evaluate(self, batch: Batch, count: int, has_labels: bool) -> tuple[torch.Tensor | None, Any]:
         """(sum of the loss over the batch's targets, outputs); no loss where the data has no labels."""
-        keep = self.evaluation.keep_predictions
+        keep = self.evaluation.wants_predictions
         if not has_labels:
             return None, self.model(**batch)
         if self.packs:

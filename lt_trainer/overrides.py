@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.data.loaders import BatchLoader
     from lt_trainer.data.windows import Batch
+    from lt_trainer.datamodule import TaskData
     from lt_trainer.engine import TrainingEngine
     from lt_trainer.optim import Watcher
     from lt_trainer.trainer import Trainer
@@ -137,6 +138,7 @@ class Overridable:
     compute_loss_func: Any
     train_dataset: Any
     eval_dataset: Any
+    task_data: TaskData | None
     loss_is_scaled_for_ga: bool | None = None
     _engine: TrainingEngine | None
 
@@ -312,6 +314,8 @@ class Overridable:
     def _loader(self, dataset: Any, name: str) -> BatchLoader:
         from lt_trainer import build
 
+        if self.task_data is not None and name != "train_dataset":
+            dataset = self.task_data.encoded_once(dataset)
         return build.batch_loader(cast("Trainer", self), dataset, name)
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:

@@ -118,12 +118,16 @@ def evaluate(
         hold=args.eval_accumulation_steps or 1,
         on_batch=scorer.add if streams else None,
         keeps_all=predicts or not streams,
+        read=facade.task.add_scores if facade.task is not None and facade.task.reads_predictions else None,
     )
+    if facade.task is not None:
+        facade.task.begin_scores()
     engine.run(batches, evaluation)
     driver = engine.driver
     kept = evaluation.collect(driver, everywhere=predicts) if predicts or not scorer.by_batch else Kept()
     loss, num_rows = evaluation.loss(driver), evaluation.num_rows(driver)
-    metrics = ({} if loss is None else {"loss": loss}) | scorer.result(evaluation, driver, kept)
+    own = facade.task.scores(driver) if facade.task is not None and loss is not None else {}
+    metrics = ({} if loss is None else {"loss": loss}) | own | scorer.result(evaluation, driver, kept)
     metrics = {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": n for name, n in metrics.items()}
     steps = math.ceil(num_rows / (args.per_device_eval_batch_size * engine.world_size))
     metrics |= speed_metrics(prefix, start, num_rows, steps)

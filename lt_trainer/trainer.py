@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from lt_trainer.datamodule import TaskData
     from lt_trainer.engine import Engine, TrainingEngine
     from lt_trainer.optim import Watcher
+    from lt_trainer.tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,15 @@ class Trainer(Overridable, Results):
         optimizer_cls_and_kwargs: (class, its arguments), made over the decay groups in place of `args.optim`.
         preprocess_logits_for_metrics: (logits, labels) of a batch -> what is kept of the logits, such as their argmax.
         tokenizer: the name that `processing_class` had before.
+        task: a name of lt_trainer.tasks.registry, or a Task: then rows are raw, `model` may be a name or folder, and
+            metrics are the task's.
+        data: beside `task`: its data module, or arguments for it, such as `{"text_column": "sentence"}`.
         lightning_flags: flags of `lightning.Trainer` that the arguments do not decide, such as `profiler`.
     """
 
     def __init__(
         self,
-        model: nn.Module | None = None,
+        model: nn.Module | str | None = None,
         args: TrainingArguments | None = None,
         data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
         train_dataset: Any = None,
@@ -73,11 +78,26 @@ class Trainer(Overridable, Results):
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
         *,
         tokenizer: Any = None,
+        task: str | Task | None = None,
+        data: TaskData | Mapping[str, Any] | None = None,
         lightning_flags: Mapping[str, Any] | None = None,
     ) -> None:
         import lt_trainer.engine  # noqa: F401  (Lightning takes seconds to import: here, not in the middle of `train`)
+        from lt_trainer.tasks.raw import prepare_task
 
         self.args = args if args is not None else TrainingArguments(output_dir="trainer_output")
+        set_seed(self.args.seed)
+        self.task: Task | None = None
+        self.task_data: TaskData | None = None
+        if task is not None:
+            processing_class = processing_class if processing_class is not None else tokenizer
+            start = model_init() if model is None and model_init is not None else model
+            self.task, self.task_data = prepare_task(
+                task, data, self.args, start, processing_class, train_dataset, eval_dataset
+            )
+            model, processing_class = None if model_init else self.task.model, self.task_data.tokenizer
+            train_dataset, eval_dataset = self.task_data.train_dataset, self.task_data.evaluated(eval_dataset)
+            data_collator = self.task_data.keeping(data_collator) if data_collator else self.task_data.collate
         if (model is None) == (model_init is None):
             raise ValueError(
                 "Trainer needs a model: expected exactly one of model= and model_init=, "
@@ -85,8 +105,12 @@ class Trainer(Overridable, Results):
             )
         _check_optimizers(optimizers, optimizer_cls_and_kwargs, model_init)
         refuse_overrides(type(self), Trainer)
-        set_seed(self.args.seed)
         self.model_init = model_init
+        if isinstance(model, str):
+            raise TypeError(
+                f"model={model!r}: expected a model, received a name: load it by an Auto class, "
+                "or name the task too, task='text-classification'"
+            )
         self.model: nn.Module = model if model is not None else self.call_model_init()
         self.processing_class = processing_class if processing_class is not None else tokenizer
         self.data_collator = data_collator or self._default_collator()

@@ -50,6 +50,7 @@ class Commands:
         """Trains, evaluates where there are validation rows, saves model and configuration in output_dir."""
         ensure_writable(Path(self.args.output_dir or ""))
         datamodule.setup("fit")
+        print(*datamodule.reports.values(), sep="\n", file=sys.stderr)
         trainer = self._trainer(model, datamodule, SaveConfig(self.config))
         metrics = dict(trainer.train().metrics)
         if datamodule.eval_dataset is not None:
@@ -84,7 +85,7 @@ class Commands:
             predictions = trainer.predict(rows).predictions
         if not trainer.is_world_process_zero():
             return
-        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in model.records(predictions)]
+        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in model.records(predictions, rows)]
         if output is None:
             self.stdout.writelines(lines)
             return
@@ -104,12 +105,9 @@ class Commands:
 
     def _trainer(self, model: Task, datamodule: TaskData, *callbacks: TrainerCallback) -> Trainer:
         return Trainer(
-            model=model.model,
             args=self.args,
-            data_collator=datamodule.collate,
-            train_dataset=datamodule.train_dataset,
-            eval_dataset=datamodule.eval_dataset,
-            processing_class=datamodule.tokenizer,
+            task=model,
+            data=datamodule,
             compute_metrics=model.compute_metrics,
             callbacks=callbacks,
             lightning_flags=self.lightning_flags,

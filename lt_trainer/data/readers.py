@@ -1,4 +1,4 @@
-"""Files of rows -> `datasets.Dataset`: CSV, TSV, JSON lines, Parquet; and labels in words -> class numbers.
+"""Files of rows -> `datasets.Dataset`: CSV, TSV, JSON lines, Parquet, plain text, CoNLL, SQuAD.
 
 Everything that can be wrong with a user's file is found here, and said with the file, the line and the columns that
 are there. Nothing is cached on disk: a file that was mended is read as it is now.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.data.text_files import NumberedRows, Row, lines_of, questions, read_conll, read_text
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from datasets import Dataset
 
-Row = dict[str, Any]
-NumberedRows = Iterator[tuple[int, Row]]  # with the line that a row begins in, from 1
-
-ALLOWED = "expected .csv, .tsv, .jsonl (JSON lines), .json or .parquet"
+ALLOWED = "expected .csv, .tsv, .jsonl (JSON lines), .json or .parquet, .txt (a text a line) or .conll"
+FILE_ENDINGS = (*(".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"), *(".txt", ".conll", ".iob", ".bio"))
 _TABS = "; separate the columns by single tabs, and take tabs out of texts"
 
 
@@ -33,7 +34,8 @@ def read_rows(
     """Reads a file; the format follows from its name.
 
     CSV has commas and double quotes. TSV has tabs and no quotes at all, as public data sets do: a quote is a character
-    like any other. A .json file may hold JSON lines or one list. Text is UTF-8.
+    like any other. A .json file may hold JSON lines, one list, or an object whose `data` is the list, as SQuAD's files
+    are. A .txt file has a `text` a line; a .conll file (.iob, .bio) has `words` and `tags`. Text is UTF-8.
 
     Args:
         path: the file.
@@ -93,23 +95,14 @@ def _readers(column_names: Sequence[str] | None) -> dict[str, Callable[[Path], N
     def read_tsv(path: Path) -> NumberedRows:
         return _read_table(path, column_names, delimiter="\t", quoting=csv.QUOTE_NONE)
 
-    return {".csv": read_csv, ".tsv": read_tsv, ".jsonl": _read_json, ".ndjson": _read_json, ".json": _read_json}
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                found = line[error.start : error.start + 1]
-                raise ValueError(
-                    f"{path}:{number}: byte {found!r} at column {error.start + 1} is not UTF-8: save the file as UTF-8"
-                ) from error
+    return {
+        **{".csv": read_csv, ".tsv": read_tsv, ".jsonl": _read_json, ".ndjson": _read_json, ".json": _read_json},
+        **{".txt": read_text, ".conll": read_conll, ".iob": read_conll, ".bio": read_conll},
+    }
 
 
 def _read_table(path: Path, column_names: Sequence[str] | None, **dialect: Any) -> NumberedRows:
-    table = csv.reader(_lines(path), **dialect)
+    table = csv.reader(lines_of(path), **dialect)
     header = list(column_names) if column_names is not None else None
     while True:
         line = table.line_num + 1
@@ -138,17 +131,38 @@ def _read_table(path: Path, column_names: Sequence[str] | None, **dialect: Any) 
 
 
 def _read_json(path: Path) -> NumberedRows:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines_of(path), 1):
         if not line.strip():
             continue
-        if path.suffix.lower() == ".json" and line.lstrip().startswith("["):
-            yield from _read_json_list(path)
+        if path.suffix.lower() == ".json" and _is_one_value(line):
+            yield from _read_whole(path)
             return
         yield number, _as_row(f"{path}:{number}", _parse(f"{path}:{number}", line))
 
 
-def _read_json_list(path: Path) -> NumberedRows:
-    for number, row in enumerate(_parse(str(path), "".join(_lines(path))), 1):
+def _is_one_value(line: str) -> bool:
+    """Whether the first line of a .json file begins a value that holds all rows, and is no row itself."""
+    if line.lstrip().startswith("["):
+        return True
+    try:
+        first = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        return line.strip() == "{"  # an object over many lines; anything else is told of as the line that it is
+    return isinstance(first, dict) and isinstance(first.get("data"), list)
+
+
+def _read_whole(path: Path) -> NumberedRows:
+    whole = _parse(str(path), "".join(lines_of(path)))
+    rows = whole.get("data") if isinstance(whole, dict) else whole
+    if not isinstance(rows, list):
+        raise ValueError(
+            f"{path}: expected a list of rows, an object whose 'data' is one, or JSON lines, received an object with "
+            f"{sorted(whole)}: write the rows one a line with json.dumps"
+        )
+    if rows and isinstance(rows[0], dict) and "paragraphs" in rows[0]:
+        yield from questions(path, rows)
+        return
+    for number, row in enumerate(rows, 1):
         yield number, _as_row(f"{path}, row {number}", row)
 
 
@@ -256,99 +270,3 @@ def _check_types(path: Path, rows: list[tuple[int, Row]], columns: list[str]) ->
                     f"{path}:{number}: column {name!r} held {expected} so far, received {value!r:.80}: "
                     "use one type in a column"
                 )
-
-
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-def label_names_of(datasets: Iterable[Dataset], label_column: str) -> list[str]:
-    """The classes of a label column over all splits, in the order of their numbers.
-
-    Returns:
-        The names of a `ClassLabel` feature as they are; of labels in words all of them, sorted; of numbers from 0
-        (also where they were read as text) `LABEL_0` to the highest.
-
-    Raises:
-        ValueError: no split has the column, splits name their classes differently, or there are fewer than two.
-    """
-    from datasets import ClassLabel
-
-    splits = list(datasets)
-    labelled = [rows for rows in splits if label_column in rows.column_names]
-    if not labelled:
-        columns = splits[0].column_names if splits else []
-        raise ValueError(
-            f"label column {label_column!r} is not there: expected one of {columns}; name it (label_column)"
-        )
-    features = [rows.features[label_column] for rows in labelled]
-    declared = [feature.names for feature in features if isinstance(feature, ClassLabel)]
-    if declared:
-        if any(names != declared[0] for names in declared):
-            raise ValueError(
-                f"the splits name the classes of {label_column!r} differently, {declared}: "
-                "expected the same names in one order: cast_column each to one ClassLabel"
-            )
-        return list(declared[0])
-    values = {value for rows in labelled for value in rows[label_column] if value is not None}
-    numbers = [_number(value) for value in values]
-    if all(number is not None for number in numbers):
-        names = [f"LABEL_{i}" for i in range(max(n for n in numbers if n is not None) + 1)] if numbers else []
-    else:
-        names = sorted(str(value) for value in values)
-    if len(names) < 2:
-        raise ValueError(
-            f"label column {label_column!r} holds {sorted(map(repr, values))}: expected two classes or more: "
-            "name another column (label_column), or add rows of other classes"
-        )
-    return names
-
-
-def encode_labels(rows: Dataset, label_column: str, label_names: Sequence[str], *, required: bool = True) -> Dataset:
-    """Adds a column `labels` with class numbers (int64).
-
-    Args:
-        rows: with labels as names or as numbers from 0.
-        label_column: their column.
-        label_names: names of the classes in the order of their numbers.
-        required: False: rows without the column are returned as they are.
-
-    Raises:
-        ValueError: there is no such column, or a label is neither a class's name nor its number (names the row).
-    """
-    from datasets import Value
-
-    if label_column not in rows.column_names:
-        if not required:
-            return rows
-        raise ValueError(
-            f"label column {label_column!r} is not there: expected one of {rows.column_names}; name it (label_column)"
-        )
-    ids = {name: i for i, name in enumerate(label_names)}
-    labels = [_class_number(i, value, ids, label_column) for i, value in enumerate(rows[label_column])]
-    unused = "_" * (1 + max(map(len, rows.column_names)))
-    encoded = rows.add_column(unused, labels, feature=Value("int64"))
-    if "labels" in rows.column_names:
-        encoded = encoded.remove_columns("labels")
-    return encoded.rename_column(unused, "labels")
-
-
-def _class_number(row: int, value: Any, ids: dict[str, int], column: str) -> int:
-    if isinstance(value, str) and value in ids:
-        return ids[value]
-    number = _number(value)
-    if number is None and isinstance(value, bool) and str(value) in ids:
-        return ids[str(value)]
-    if number is None or number >= len(ids):
-        known = ", ".join(map(repr, list(ids)[:10])) + (", ..." if len(ids) > 10 else "")
-        raise ValueError(
-            f"row {row} has label {value!r} in column {column!r}: expected a number from 0 to {len(ids) - 1}, "
-            f"or one of the names {known}: correct the row, or give all classes in label_names"
-        )
-    return number
-
-
-def _number(value: Any) -> int | None:
-    """A label as a class number; None where it is a name, a truth value, negative, or anything else."""
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+SCRATCH = "scratch"  # in place of a name: a small model with fresh weights, a tokenizer with the words of the data
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -47,3 +49,12 @@ def write_bert_vocabulary(folder: str | Path, vocabulary: list[str], *, model_ma
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": model_max_length}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def scratch_tokenizer(texts: Iterable[str], *, model_max_length: int = 128) -> Any:
+    """A BERT tokenizer with the words of some texts."""
+    from lt_trainer.tokenization import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_bert_vocabulary(folder, word_vocabulary(texts), model_max_length=model_max_length)
+        return AutoTokenizer.from_pretrained(folder)

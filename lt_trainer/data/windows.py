@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,30 @@ if TYPE_CHECKING:
     from lt_trainer.data.order import WindowRows, WindowSampler
 
 Batch = dict[str, Any]
+Row = dict[str, Any]
 Collate = Callable[[list[Any]], Batch]
+KEPT = "kept_aside"
+
+
+class KeepAside:
+    """Takes columns out of rows that are for the task and not for the model: words, offsets, answers.
+
+    They leave the batch as soon as it becomes part of a `Window` and come back beside the batch's predictions.
+
+    Args:
+        collate: the collator behind it.
+        names: the columns; a row that has none of them is collated as it is.
+    """
+
+    def __init__(self, collate: Collate, names: Collection[str]) -> None:
+        self.collate, self.names = collate, frozenset(names)
+
+    def __call__(self, rows: list[Any]) -> Batch:
+        """Rows -> batch, with the columns of each row under `KEPT`."""
+        if self.names.isdisjoint(rows[0]):
+            return self.collate(rows)
+        batch = self.collate([{k: v for k, v in row.items() if k not in self.names} for row in rows])
+        return {**batch, KEPT: [{k: v for k, v in row.items() if k in self.names} for row in rows]}
 
 
 class Window:
@@ -35,11 +58,13 @@ class Window:
         inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
         passes: for each of `batches`, the micro-batches that it holds: itself, or in evaluation several that were
             joined; the other lists stay as they were.
+        kept: for each micro-batch, what its rows hold that the model does not take (see `KeepAside`), or None.
     """
 
     def __init__(self, batches: list[Batch], rows: list[list[int]]) -> None:
         self.batches = batches
         self.rows = rows
+        self.kept: list[list[Row] | None] = [batch.pop(KEPT, None) for batch in batches]
         self.counts: list[int] = []
         self.labels: list[tuple[Any, ...]] = []
         self.inputs: list[Batch] = []

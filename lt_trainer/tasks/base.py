@@ -1,4 +1,12 @@
-"""What the tasks share: a step module with an optimizer of its own and metrics, for use without the facade."""
+"""What the tasks share: a step module with an optimizer of its own and metrics, for use without the facade.
+
+What a task is asked, and when::
+
+    evaluation:  begin_scores
+                 for each batch: add_scores(part)           # predictions, labels, what its rows keep aside
+                 scores(driver)                             # over all processes
+    prediction:  records(predictions, rows)                 # what a person reads of each row
+"""
 
 from __future__ import annotations
 
@@ -8,17 +16,20 @@ import torch
 from torch import nn
 
 from lt_trainer.args.plan import Optimization
+from lt_trainer.arrays import Columns, to_numpy
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.module import StepModule
+from lt_trainer.objective import predictions_of
 from lt_trainer.optim import create_optimizer, create_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from torchmetrics import Metric
 
-    from lt_trainer.data.windows import Window
+    from lt_trainer.data.windows import Row, Window
     from lt_trainer.datamodule import TaskData
+    from lt_trainer.drivers import Driver
     from lt_trainer.state import EvalPrediction
 
 
@@ -38,7 +49,7 @@ class Task(StepModule):
     """
 
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None
-    """The task's metrics for the facade, a static method; None: the loss alone."""
+    """Further metrics for the facade, of all predictions at once, a static method; None: those of `scores` alone."""
 
     def __init__(
         self,
@@ -55,20 +66,46 @@ class Task(StepModule):
         self.warmup_steps, self.weight_decay = warmup_steps, weight_decay
         self.metrics = nn.ModuleDict()  # name -> torchmetrics.Metric, filled by the task
 
+    # ---- what a task may override
+
     def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
         """Adds a batch of the model's predictions to a metric: the task says what of them it counts."""
         raise NotImplementedError(f"{type(self).__name__} has metrics and no score(): say how a batch enters them")
 
+    @property
+    def reads_predictions(self) -> bool:
+        """Whether an evaluation needs the model's predictions, and not the loss alone."""
+        return bool(self.metrics)
+
+    def begin_scores(self) -> None:
+        """Begins a pass over evaluation data."""
+        for metric in self.metrics.values():
+            metric.reset()  # type: ignore[operator]
+
+    def add_scores(self, part: Part) -> None:
+        """Counts a batch as it comes, so that predictions need not be kept."""
+        if part.labels is None:
+            return
+        for metric in self.metrics.values():
+            self.score(metric.to(_device_of(part.predictions)), part.predictions, part.labels)  # type: ignore[arg-type]
+
+    def scores(self, driver: Driver) -> dict[str, float]:
+        """The metrics over the rows of all processes; nothing where there were no labels."""
+        return {name: float(metric.compute()) for name, metric in self.metrics.items()}  # type: ignore[operator]
+
     def prepare_data_module(self, data: TaskData) -> None:
         """Tells the data what a trained model knows, before its rows are read to measure it; nothing by default."""
 
-    def records(self, predictions: Any) -> Iterable[dict[str, Any]]:
+    def records(self, predictions: Any, rows: Sequence[Row] | None = None) -> Iterable[dict[str, Any]]:
         """What a person reads of each row's predictions, ready for JSON: what `lt-trainer predict` writes.
 
         Args:
             predictions: as `Trainer.predict` returns them: numpy, row after row; a tuple where there are several.
+            rows: the tokenized rows, or what they keep aside; for tasks that answer in words of the rows.
         """
         raise NotImplementedError(f"{type(self).__name__} has no records(): say what to write for a row's predictions")
+
+    # ---- under a plain lightning.Trainer
 
     def configure_optimizers(self) -> Any:
         """AdamW with a schedule over the steps that Lightning's Trainer is going to make."""
@@ -98,7 +135,8 @@ class Task(StepModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begins a pass over the evaluation data."""
-        self.evaluation = Evaluation(keep_predictions=bool(self.metrics))
+        self.begin_scores()
+        self.evaluation = Evaluation(read=self.add_scores if self.reads_predictions else None)
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val_loss`, the mean over all targets, and the task's metrics."""
@@ -112,13 +150,14 @@ class Task(StepModule):
         """As for validation, with the prefix `test`."""
         self._log_evaluation("test")
 
-    def take_part(self, part: Part) -> None:
-        """Adds a batch to the metrics as it comes, so that predictions need not be kept."""
-        for metric in self.metrics.values():
-            if part.labels is not None:
-                self.score(metric, part.predictions, part.labels)  # type: ignore[arg-type]
-        part.predictions = part.labels = None
-        super().take_part(part)
+    def predict_step(self, window: Window, batch_idx: int) -> list[dict[str, Any]]:
+        """The `records` of a batch."""
+        names = self.hooks.label_names
+        columns = Columns()
+        for batch in window.batches:
+            outputs = self.model(**{name: value for name, value in batch.items() if name not in names})
+            columns.append(to_numpy(predictions_of(outputs, False, ())))
+        return list(self.records(columns.whole(), [row for rows in window.kept for row in rows or ()]))
 
     def _log_evaluation(self, prefix: str) -> None:
         assert self.driver is not None
@@ -126,6 +165,11 @@ class Task(StepModule):
         if loss is None:  # no process had labels, so no metric has anything to compute
             return
         self.log(f"{prefix}_loss", loss, prog_bar=True)
-        for name, metric in self.metrics.items():
-            self.log(f"{prefix}_{name}", metric.compute(), prog_bar=True)  # type: ignore[operator]
-            metric.reset()  # type: ignore[operator]
+        for name, value in self.scores(self.driver).items():
+            self.log(f"{prefix}_{name}", value, prog_bar=True)
+
+
+def _device_of(predictions: Any) -> torch.device:
+    first = predictions[0] if isinstance(predictions, tuple) else predictions
+    device: torch.device = first.device
+    return device

@@ -31,7 +31,7 @@ TASKS = {
         "lt_trainer.tasks.text_classification",
         "TextClassification",
         "TextClassificationData",
-        linked={"num_labels": "num_labels", "label_names": "label_names"},
+        linked={name: name for name in ("num_labels", "label_names", "problem_type", "vocab_size")},
     ),
 }
 

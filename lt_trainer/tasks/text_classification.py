@@ -1,39 +1,51 @@
-"""Text classification: one text or a pair of texts, one label of several."""
+"""Text classification: one text or a pair, and one label of several, several labels, or a number."""
 
 from __future__ import annotations
 
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from lt_trainer.data.collators import DataCollatorWithPadding
-from lt_trainer.data.readers import encode_labels, label_names_of, read_rows
+from lt_trainer.data.labels import (
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    encode_targets,
+    label_names_of,
+    problem_type_of,
+)
+from lt_trainer.data.tokenized import count_cut
 from lt_trainer.datamodule import TaskData
 from lt_trainer.models.auto import AutoModelForSequenceClassification
 from lt_trainer.tasks.base import Task
-from lt_trainer.tokenization import AutoTokenizer
+from lt_trainer.tasks.start import start_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     import torch
-    from datasets import Dataset
     from torch import nn
     from torchmetrics import Metric
 
-    from lt_trainer.data.windows import Collate, Window
-    from lt_trainer.state import EvalPrediction
+    from lt_trainer.data.tokenized import Columns
+    from lt_trainer.data.windows import Collate, Row
 
 
 class TextClassification(Task):
-    """Classifies texts; logs the accuracy beside the loss.
+    """Classifies texts, or gives them numbers.
+
+    Beside the loss it logs the accuracy; for several labels a row micro-averaged F1 and the share of rows with all
+    labels right; for numbers the mean squared and absolute error.
 
     Args:
-        model: a name or folder for `AutoModelForSequenceClassification`, or a model.
+        model: a name or folder for `AutoModelForSequenceClassification`, "scratch", or a model.
         num_labels: classes, for a model that is loaded.
         label_names: their names in the order of their numbers, for a model that is loaded.
+        problem_type: "single_label_classification", "multi_label_classification" or "regression"; None: as the model's
+            configuration says, else one label.
+        vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
         learning_rate: see Task, as are the arguments after it.
     """
 
@@ -43,78 +55,116 @@ class TextClassification(Task):
         *,
         num_labels: int | None = None,
         label_names: list[str] | None = None,
+        problem_type: str | None = None,
+        vocab_size: int | None = None,
         learning_rate: float = 5e-5,
         lr_scheduler_type: str = "linear",
         warmup_steps: int = 0,
         weight_decay: float = 0.0,
         max_grad_norm: float = 1.0,
     ) -> None:
-        from torchmetrics.classification import MulticlassAccuracy
-
-        if isinstance(model, str):
-            model = load_classifier(model, num_labels, label_names)
         super().__init__(
-            model,
+            start_model(
+                model,
+                AutoModelForSequenceClassification,
+                vocab_size=vocab_size,
+                label_names=label_names,
+                num_labels=num_labels if label_names is None else None,
+                problem_type=problem_type,
+            ),
             learning_rate=learning_rate,
             lr_scheduler_type=lr_scheduler_type,
             warmup_steps=warmup_steps,
             weight_decay=weight_decay,
             max_grad_norm=max_grad_norm,
         )
-        self.config = cast("Any", model.config)
-        self.metrics["accuracy"] = MulticlassAccuracy(self.config.num_labels, average="micro")
+        self.config = cast("Any", self.model.config)
+        self.metrics.update(_metrics(self.problem_type, self.config.num_labels))
 
-    def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
-        """Counts the classes with the highest logits."""
-        metric.update(predictions, labels.to(predictions.device))
-
-    def predict_step(self, window: Window, batch_idx: int) -> list[dict[str, Any]]:
-        """The `records` of a batch."""
-        logits = [self.model(**batch).logits.float().cpu().numpy() for batch in window.batches]
-        return [record for logits_BC in logits for record in self.records(logits_BC)]
+    @property
+    def problem_type(self) -> str:
+        """What the model does: as its configuration says, else by its number of labels."""
+        return self.config.problem_type or (REGRESSION if self.config.num_labels == 1 else SINGLE_LABEL)
 
     @property
     def label_names(self) -> list[str]:
         """The names of the model's classes in the order of their numbers."""
         return [self.config.id2label[number] for number in range(self.config.num_labels)]
 
+    def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
+        """Counts the classes with the highest logits, those that are likelier than not, or the numbers."""
+        labels = labels.to(predictions.device)
+        if self.problem_type == SINGLE_LABEL:
+            metric.update(predictions, labels)
+        elif self.problem_type == MULTI_LABEL:
+            metric.update((predictions > 0).int(), labels.int())
+        else:
+            metric.update(predictions.float().reshape(labels.shape), labels.float())
+
     def prepare_data_module(self, data: TaskData) -> None:
         """A trained model says which class has which number; rows to measure may hold only some, or none."""
-        cast("Any", data).label_names = self.label_names  # a class of the caller's may take it too
+        module = cast("Any", data)  # a class of the caller's may take them too
+        module.problem_type, module.label_names = self.problem_type, self.label_names
 
-    def records(self, predictions: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
-        """`label` in words and `score`, its probability, of each row.
+    def records(self, predictions: np.ndarray[Any, Any], rows: Sequence[Row] | None = None) -> Iterator[dict[str, Any]]:
+        """Of each row `label` in words and `score`, its probability; `labels` and `scores` for several; or `value`.
 
         Args:
             predictions: logits [B, C].
+            rows: not read.
         """
+        if self.problem_type == REGRESSION:
+            for row_C in predictions:
+                yield {"value": float(row_C[0]) if len(row_C) == 1 else row_C.tolist()}
+            return
         names = self.label_names
+        if self.problem_type == MULTI_LABEL:
+            for row_C in 1 / (1 + np.exp(-np.clip(predictions, -60, 60))):
+                likely = [number for number in np.argsort(-row_C) if row_C[number] > 0.5]
+                yield {"labels": [names[n] for n in likely], "scores": [float(row_C[n]) for n in likely]}
+            return
         shifted_BC = predictions - predictions.max(-1, keepdims=True)
-        probability_BC = np.exp(shifted_BC) / np.exp(shifted_BC).sum(-1, keepdims=True)
-        for row_C in probability_BC:
+        for row_C in np.exp(shifted_BC) / np.exp(shifted_BC).sum(-1, keepdims=True):
             yield {"label": names[int(row_C.argmax())], "score": float(row_C.max())}
 
-    @staticmethod
-    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        """Accuracy, for the facade."""
-        return {"accuracy": float((np.argmax(prediction.predictions, -1) == prediction.label_ids).mean())}
+
+def _metrics(problem_type: str, num_labels: int) -> dict[str, Metric]:
+    from torchmetrics import MeanAbsoluteError, MeanSquaredError
+    from torchmetrics.classification import MulticlassAccuracy, MultilabelExactMatch, MultilabelF1Score
+
+    if problem_type == REGRESSION:
+        return {"mse": MeanSquaredError(), "mae": MeanAbsoluteError()}
+    if problem_type == MULTI_LABEL:
+        return {
+            "f1": MultilabelF1Score(num_labels, average="micro"),
+            "accuracy": MultilabelExactMatch(num_labels),
+        }
+    return {"accuracy": MulticlassAccuracy(num_labels, average="micro")}
 
 
 class TextClassificationData(TaskData):
-    """Rows with a text (or two) and a label, from files or data sets.
+    """Rows with a text (or two) and a label.
 
     Args:
-        tokenizer: a name or folder for `AutoTokenizer`, or a tokenizer.
-        train: a file (CSV, TSV, JSON lines, Parquet) or a `datasets.Dataset`.
+        tokenizer: see TaskData, as are the next six.
+        train: likewise.
         validation: likewise.
         test: likewise.
+        dataset: likewise.
+        dataset_config: likewise.
+        cache_dir: likewise.
+        overwrite_cache: likewise.
         text_column: column of the text.
         text_pair_column: column of a second text.
-        label_column: column of the label: a number from 0, or a name.
+        label_column: column of the label: a number from 0, or a name; a list of them for several labels a row; a
+            number with a fraction for regression.
         label_names: names of the classes in the order of their numbers; None: those of the rows, over all splits.
+        problem_type: see TextClassification; None: as the labels look.
         max_length: tokens of a row; longer rows are cut. None: what the tokenizer says.
         batch_size: see TaskData, as are the arguments after it.
     """
+
+    task = "text-classification"
 
     def __init__(
         self,
@@ -123,10 +173,15 @@ class TextClassificationData(TaskData):
         train: Any = None,
         validation: Any = None,
         test: Any = None,
+        dataset: Any = None,
+        dataset_config: str | None = None,
+        cache_dir: str | None = None,
+        overwrite_cache: bool = False,
         text_column: str = "text",
         text_pair_column: str | None = None,
         label_column: str = "label",
         label_names: list[str] | None = None,
+        problem_type: str | None = None,
         max_length: int | None = None,
         batch_size: int = 8,
         eval_batch_size: int | None = None,
@@ -135,35 +190,46 @@ class TextClassificationData(TaskData):
         seed: int = 42,
     ) -> None:
         super().__init__(
+            tokenizer,
+            train=train,
+            validation=validation,
+            test=test,
+            dataset=dataset,
+            dataset_config=dataset_config,
+            cache_dir=cache_dir,
+            overwrite_cache=overwrite_cache,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             accumulation=accumulation,
             num_workers=num_workers,
             seed=seed,
         )
-        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, str) else tokenizer
-        self.splits = {"train": train, "validation": validation, "test": test}
         self.text_column, self.text_pair_column, self.label_column = text_column, text_pair_column, label_column
         self.max_length = max_length
         if label_names is not None:
             self.label_names = label_names
+        if problem_type is not None:
+            self.problem_type = problem_type
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """One column, or two."""
+        return (self.text_column,) if self.text_pair_column is None else (self.text_column, self.text_pair_column)
+
+    @property
+    def target_column(self) -> str:
+        """The label."""
+        return self.label_column
 
     @cached_property
-    def rows(self) -> Mapping[str, Dataset]:
-        """The splits that were given, as they are in their files."""
-        columns = [name for name in (self.text_column, self.text_pair_column) if name is not None]
-        return {
-            name: read_rows(split, text_columns=columns, label_column=self.label_column if name == "train" else None)
-            if isinstance(split, str | Path)
-            else split
-            for name, split in self.splits.items()
-            if split is not None
-        }
+    def problem_type(self) -> str:
+        """What the labels look like, over all splits."""
+        return problem_type_of(self.rows.values(), self.label_column)
 
     @cached_property
     def label_names(self) -> list[str]:
         """Names of the classes in the order of their numbers, over all splits."""
-        return label_names_of(self.rows.values(), self.label_column)
+        return ["LABEL_0"] if self.problem_type == REGRESSION else label_names_of(self.rows.values(), self.label_column)
 
     @property
     def num_labels(self) -> int:
@@ -171,46 +237,21 @@ class TextClassificationData(TaskData):
         return len(self.label_names)
 
     @property
-    def collate(self) -> Collate:
+    def pads(self) -> Collate:
         """Pads the rows of a batch; the model packs them again."""
         return DataCollatorWithPadding(self.tokenizer)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Called by Lightning: tokenizes what was given, once."""
-        if self.train_dataset is None and self.eval_dataset is None and self.test_dataset is None:
-            tokenized = {name: self._tokenize(rows) for name, rows in self.rows.items()}
-            self.train_dataset = tokenized.get("train")
-            self.eval_dataset, self.test_dataset = tokenized.get("validation"), tokenized.get("test")
+    def parameters(self) -> dict[str, Any]:
+        """Columns, classes and the length."""
+        columns = {"columns": self.text_columns, "max_length": self.max_length}
+        return columns | {"label": (self.label_column, self.label_names, self.problem_type)}
 
-    def _tokenize(self, rows: Dataset) -> Dataset:
-        names = [name for name in (self.text_column, self.text_pair_column) if name is not None]
-        if missing := [name for name in names if name not in rows.column_names]:
-            raise ValueError(
-                f"text column {missing[0]!r} is not there: expected one of {rows.column_names}; name it in text_column"
-            )
-        if self.label_column in rows.column_names:
-            rows = encode_labels(rows, self.label_column, self.label_names)
-        return rows.map(
-            partial(_tokenize, tokenizer=self.tokenizer, columns=names, max_length=self.max_length),
-            batched=True,
-            remove_columns=[name for name in rows.column_names if name != "labels"],
-            desc="tokenizing",
-        )
-
-
-def load_classifier(name: str, num_labels: int | None, label_names: list[str] | None) -> nn.Module:
-    """A classifier with as many classes as the data has, under their names; None: as many as the folder says."""
-    settings: dict[str, Any] = {}
-    if label_names is not None:
-        settings["id2label"] = dict(enumerate(label_names))
-        settings["label2id"] = {label: i for i, label in enumerate(label_names)}
-        num_labels = len(label_names)
-    if num_labels is not None:
-        settings["num_labels"] = num_labels
-    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(name, **settings)
-    return model
-
-
-def _tokenize(batch: Mapping[str, Any], *, tokenizer: Any, columns: list[str], max_length: int | None) -> Any:
-    text, pair = batch[columns[0]], batch[columns[1]] if len(columns) > 1 else None
-    return tokenizer(text, pair, truncation=True, max_length=max_length)
+    def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
+        """Tokens of one text or two, and the label."""
+        texts = [columns[name] for name in self.text_columns]
+        encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length)
+        made = dict(encoded)
+        if self.label_column in columns:
+            labels = columns[self.label_column]
+            made["labels"] = encode_targets(labels, numbers, self.label_column, self.label_names, self.problem_type)
+        return made, count_cut(encoded)

@@ -48,7 +48,7 @@ class Doubling(Task):
     def prepare_data_module(self, data: TaskData) -> None:
         self.told.append(data)
 
-    def records(self, predictions: Any) -> list[dict[str, Any]]:
+    def records(self, predictions: Any, rows: Any = None) -> list[dict[str, Any]]:
         return [{"ü": float(value)} for value in predictions]
 
     @staticmethod

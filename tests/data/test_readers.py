@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from lt_trainer.data.readers import encode_labels, label_names_of, read_rows
+from lt_trainer.data.labels import encode_labels, label_names_of
+from lt_trainer.data.readers import read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

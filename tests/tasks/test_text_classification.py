@@ -114,6 +114,72 @@ def test_pairs_of_texts_are_read_from_two_columns(folder):
     assert data.train_dataset[0]["token_type_ids"] == expected["token_type_ids"]
 
 
+def test_several_labels_a_row_train_and_come_back_in_words(folder, tmp_path):
+    tags = [
+        ["good"] if "great" in text or "good" in text else ["bad", "dull"] if "dull" in text else [] for text in TEXTS
+    ]
+    rows = Dataset.from_dict({"text": TEXTS, "label": tags})
+    data = data_for(folder, rows)
+    assert data.problem_type == "multi_label_classification"
+    assert data.label_names == ["bad", "dull", "good"]
+    torch.manual_seed(0)
+    task = TextClassification(folder, label_names=data.label_names, problem_type=data.problem_type, learning_rate=5e-3)
+    trainer = lightning(tmp_path, max_epochs=20)
+    trainer.fit(task, datamodule=data)
+    assert data.eval_dataset[1]["labels"] == [1.0, 1.0, 0.0]
+    assert float(trainer.callback_metrics["val_f1"]) == 1.0
+    assert float(trainer.callback_metrics["val_accuracy"]) == 1.0
+    found = [row for batch in trainer.predict(task, datamodule=data) for row in batch]
+    assert [set(row["labels"]) for row in found] == [set(row) for row in tags[:8]]
+    assert all(0.5 < score <= 1 for row in found for score in row["scores"])
+
+
+def test_numbers_are_learnt_and_come_back_as_numbers(folder, tmp_path):
+    rows = Dataset.from_dict({"text": TEXTS, "label": [1.5 if label == "pos" else -0.5 for label in LABELS]})
+    data = data_for(folder, rows)
+    assert (data.problem_type, data.num_labels) == ("regression", 1)
+    torch.manual_seed(0)
+    task = TextClassification(folder, num_labels=1, problem_type="regression", learning_rate=5e-3)
+    trainer = lightning(tmp_path, max_epochs=8)
+    trainer.fit(task, datamodule=data)
+    metrics = trainer.callback_metrics
+    assert float(metrics["val_mse"]) == pytest.approx(float(metrics["val_loss"]), rel=1e-4)
+    assert float(metrics["val_mse"]) < 0.1
+    found = [row["value"] for batch in trainer.predict(task, datamodule=data) for row in batch]
+    assert found == pytest.approx([1.5, -0.5, 1.5, -0.5, -0.5, 1.5, 1.5, -0.5], abs=0.8)
+
+
+def test_the_report_says_what_was_cut_and_what_padding_would_cost(folder, rows):
+    data = data_for(folder, rows, max_length=5)
+    data.setup()
+    report = data.reports["validation"]
+    whole = [len(ids) for ids in data.tokenizer(TEXTS[:8])["input_ids"]]
+    assert (report.counts.rows, report.counts.truncated) == (8, sum(length > 5 for length in whole))
+    lengths = [len(ids) for ids in data.eval_dataset["input_ids"]]
+    positions = 4 * max(lengths[:4]) + 4 * max(lengths[4:])
+    assert report.padding == pytest.approx(1 - sum(lengths) / positions)
+    assert str(report).startswith(f"validation: 8 rows, {report.counts.truncated} of them cut; ")
+
+
+def test_a_value_that_is_no_text_is_named_with_its_row(folder):
+    rows = Dataset.from_dict({"text": ["fine"] * 1500 + [None], "label": [0, 1] * 750 + [0]})
+    with pytest.raises(ValueError, match="train, row 1500: expected text in column 'text', received None"):
+        TextClassificationData(folder, train=rows).setup()
+
+
+def test_an_iterable_data_set_is_tokenized_as_it_comes(folder, rows):
+    data = TextClassificationData(
+        folder,
+        train=rows.to_iterable_dataset(),
+        label_names=["neg", "pos"],
+        problem_type="single_label_classification",
+    )
+    data.setup()
+    expected = data_for(folder, rows)
+    expected.setup()
+    assert list(data.train_dataset) == expected.train_dataset.to_list()
+
+
 def test_long_rows_are_cut(folder, rows):
     data = data_for(folder, rows, max_length=4)
     data.setup()
