@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from lt_trainer.args.plan import Loader
+    from lt_trainer.args.plan import Loader, Plan
     from lt_trainer.data.windows import Collate
     from lt_trainer.module import UserLoss
     from lt_trainer.trainer import Trainer
@@ -89,6 +89,7 @@ def make_loader(plan: Loader, dataset: Any, collate: Collate, sampler: WindowSam
         pin_memory=plan.pin_memory,
         prefetch_factor=plan.prefetch_factor,
         persistent_workers=plan.persistent_workers,
+        multiprocessing_context=plan.multiprocessing_context,
     )
 
 
@@ -104,6 +105,13 @@ def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
             f"{ {name: given[name] for name in taken} }; set the arguments instead (`lt-trainer explain` shows which)"
         )
     return {**planned, **given}
+
+
+def with_strategy(flags: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """The flags with DDP as the arguments want it, where several processes run and anything was said about it."""
+    from lightning.pytorch.strategies import DDPStrategy
+
+    return {**flags, "strategy": DDPStrategy(**plan.ddp)} if plan.ddp and flags["strategy"] == "ddp" else flags
 
 
 def limits_of(facade: Trainer) -> Limits:

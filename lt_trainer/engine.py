@@ -22,7 +22,7 @@ from lt_trainer.data.loaders import BatchLoader
 from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
-from lt_trainer.machine import find_facts
+from lt_trainer.machine import find_facts, set_tf32
 from lt_trainer.module import StepHooks, StepModule
 from lt_trainer.optim import Watcher, optimizer_class
 from lt_trainer.overrides import is_overridden, makes_optimizer
@@ -60,7 +60,9 @@ class Engine:
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
         )
-        flags = build.merge_flags(plan.trainer_flags, facade.lightning_flags)
+        flags = build.with_strategy(build.merge_flags(plan.trainer_flags, facade.lightning_flags), plan)
+        if facade.args.tf32 is not None and plan.hardware.accelerator == "cuda":
+            set_tf32(facade.args.tf32)
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
         self.world_size = self.lightning.world_size
 

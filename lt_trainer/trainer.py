@@ -105,6 +105,8 @@ class Trainer(Overridable, Results):
             )
         _check_optimizers(optimizers, optimizer_cls_and_kwargs, model_init)
         refuse_overrides(type(self), Trainer)
+        if (level := self.args.get_process_log_level()) != logger.getEffectiveLevel():
+            logging.getLogger("lt_trainer").setLevel(level)
         self.model_init = model_init
         if isinstance(model, str):
             raise TypeError(

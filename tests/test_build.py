@@ -97,15 +97,25 @@ def test_processes_get_different_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, (0, False, None)),
-        ({"num_workers": 2, "persistent_workers": True, "prefetch_factor": 3}, (2, True, 3)),
+        ({}, (0, False, None, None)),
+        (
+            {
+                "num_workers": 2,
+                "persistent_workers": True,
+                "prefetch_factor": 3,
+                "multiprocessing_context": "forkserver",
+            },
+            (2, True, 3, "forkserver"),
+        ),
     ],
 )
 def test_a_loader_has_the_workers_that_the_plan_asks_for(options: dict[str, Any], expected: Any) -> None:
     settings = replace(LOADER, **options)
     sampler = build.make_sampler(settings, 4, training=True, rank=0, world_size=1)
     loader = build.make_loader(settings, [{"x": i} for i in range(4)], default_data_collator, sampler)
-    assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == expected
+    for found in (loader, loader.windows):
+        context = found.multiprocessing_context and found.multiprocessing_context.get_start_method()
+        assert (found.num_workers, found.persistent_workers, found.prefetch_factor, context) == expected
 
 
 # --- flags ------------------------------------------------------------------------------------------------------------
@@ -125,6 +135,29 @@ def test_merging_changes_neither_side() -> None:
     planned, given = {"max_steps": 3}, {"profiler": "simple"}
     build.merge_flags(planned, given)
     assert (planned, given) == ({"max_steps": 3}, {"profiler": "simple"})
+
+
+def test_ddp_gets_what_was_asked_for_where_there_are_several_processes() -> None:
+    asked = {
+        "ddp_find_unused_parameters": True,
+        "ddp_bucket_cap_mb": 5,
+        "ddp_broadcast_buffers": False,
+        "ddp_static_graph": True,
+        "ddp_backend": "gloo",
+        "ddp_timeout": 60,
+    }
+    several = plan(TrainingArguments("x", devices=2, **asked), Facts(num_train_rows=8))  # type: ignore[arg-type]
+    strategy = build.with_strategy(several.trainer_flags, several)["strategy"]
+    assert strategy._ddp_kwargs == {
+        "find_unused_parameters": True,
+        "bucket_cap_mb": 5,
+        "broadcast_buffers": False,
+        "static_graph": True,
+    }
+    assert (strategy.process_group_backend, strategy._timeout.total_seconds()) == ("gloo", 60)
+    for args in (TrainingArguments("x", devices=2), TrainingArguments("x", **asked)):  # type: ignore[arg-type]
+        plain = plan(args, Facts(num_train_rows=8))
+        assert build.with_strategy(plain.trainer_flags, plain) == plain.trainer_flags
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

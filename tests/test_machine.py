@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lt_trainer.machine import find_facts, global_rank
+from lt_trainer.machine import find_facts, global_rank, set_tf32
 
 LAUNCHER = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2"}
 
@@ -81,3 +81,14 @@ def test_the_rank_among_all_comes_before_that_on_the_machine(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert global_rank() == rank
+
+
+def test_tf32_is_a_setting_of_torch() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        set_tf32(True)
+        assert torch.get_float32_matmul_precision() == "high"
+        set_tf32(False)
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -210,4 +210,12 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
         (watches, f"{follows}: it follows a metric of the evaluation; set eval_strategy='epoch'"),
         (v["dataloader_prefetch_factor"] is not None and not workers, f"dataloader_prefetch_factor {alone}"),
         (v["dataloader_persistent_workers"] and not workers, f"dataloader_persistent_workers {alone}"),
+        (
+            v["dataloader_multiprocessing_context"] is not None and not workers,
+            f"dataloader_multiprocessing_context {alone}",
+        ),
+        (
+            v["ddp_static_graph"] and v["gradient_accumulation_steps"] > 1,
+            "ddp_static_graph=True with gradient_accumulation_steps > 1: DDP fails on that; leave one of them out",
+        ),
     ]

@@ -87,6 +87,8 @@ def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
         problems.append(f"devices={devices}: this machine offers {gpus} of {accelerator}; ask for {gpus} or fewer")
     if args.fp16 and args.fp16_opt_level != "O0" and accelerator == "cpu":
         problems.append("fp16=True: float16 training needs a GPU and this run is on the CPU; use bf16=True")
+    if args.tf32 and accelerator != "cuda":
+        problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")
     raise_if(problems)
     strategy = "ddp" if devices * nodes > 1 else "auto"
     return Hardware(accelerator, devices, nodes, strategy, precision(args))

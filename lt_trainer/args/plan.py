@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
     "bf16_full_eval": "bf16=True evaluates in mixed precision",
-    "ddp_backend": "leave it out; NCCL on GPUs, gloo elsewhere",
-    "ddp_broadcast_buffers": "leave it out",
-    "ddp_bucket_cap_mb": "leave it out",
-    "ddp_find_unused_parameters": "freeze the parameters that stay without gradient",
-    "ddp_static_graph": "leave it out",
-    "ddp_timeout": "leave it out",
     "deepspeed": "run on several devices with torchrun, which uses DDP",
     "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
@@ -35,9 +29,7 @@ NOT_YET = {
     "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
     "label_smoothing_factor": "override Trainer.compute_loss",
-    "log_level": "call logging.getLogger('lt_trainer').setLevel",
-    "log_level_replica": "call logging.getLogger('lt_trainer').setLevel",
-    "log_on_each_node": "leave it out",
+    "length_column_name": "leave it out, as train_sampling_strategy",
     "logging_nan_inf_filter": "leave it out",
     "neftune_noise_alpha": "leave it out",
     "predict_with_generate": "call model.generate in compute_metrics",
@@ -45,7 +37,6 @@ NOT_YET = {
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
     "sortish_sampler": "leave it out; padding is not computed anyway",
-    "tf32": "call torch.set_float32_matmul_precision('high')",
     "torch_compile": "leave it out",
     "torch_empty_cache_steps": "call torch.cuda.empty_cache() in a callback",
     "trackio_bucket_id": "leave it out",
@@ -65,6 +56,7 @@ REFUSED = {
     "use_cache": "leave it out; a forward pass of training keeps no keys and values for later",
     "use_liger_kernel": "leave it out; native models compute no padding and no logits that nobody reads",
 }
+TIMEOUT = 1800  # seconds: torch's own
 INSIDE_BACKWARD = ("lomo", "_layerwise")
 
 
@@ -81,6 +73,7 @@ class Loader:
     persistent_workers: bool
     prefetch_factor: int | None
     seed: int
+    multiprocessing_context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +126,7 @@ class Plan:
     optimizer: Optimization
     saving: Saving
     reporting: Reporting
+    ddp: dict[str, Any]  # arguments of DDP and of its process group that were asked for
     trainer_flags: dict[str, Any]
 
 
@@ -158,6 +152,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
         optimizer=_optimization(args, duration, hardware),
         saving=_saving(args),
         reporting=_reporting(args),
+        ddp=_ddp(args),
         trainer_flags={
             "max_steps": duration.max_steps,
             "max_epochs": duration.max_epochs,
@@ -190,6 +185,18 @@ def is_asked_for(args: TrainingArguments, name: str) -> bool:
     return value != default if default and default is not MISSING else bool(value)
 
 
+def _ddp(args: TrainingArguments) -> dict[str, Any]:
+    asked = {
+        "find_unused_parameters": args.ddp_find_unused_parameters,
+        "bucket_cap_mb": args.ddp_bucket_cap_mb,
+        "broadcast_buffers": args.ddp_broadcast_buffers,
+        "static_graph": args.ddp_static_graph,
+        "process_group_backend": args.ddp_backend,
+        "timeout": args.ddp_timeout_delta if args.ddp_timeout != TIMEOUT else None,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
     return Loader(
         batch_size=args.per_device_train_batch_size,
@@ -200,6 +207,7 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
         pin_memory=args.dataloader_pin_memory and hardware.accelerator == "cuda",
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        multiprocessing_context=args.dataloader_multiprocessing_context,
         seed=args.seed if args.data_seed is None else args.data_seed,
     )
 

@@ -163,6 +163,7 @@ def window_loader(
     pin_memory: bool = False,
     prefetch_factor: int | None = None,
     persistent_workers: bool = False,
+    multiprocessing_context: str | None = None,
 ) -> DataLoader[Window]:
     """A loader of windows; its generator is its own, so that reading data never moves the global random state."""
     return DataLoader(
@@ -173,6 +174,7 @@ def window_loader(
         pin_memory=pin_memory,
         prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=persistent_workers and num_workers > 0,
+        multiprocessing_context=multiprocessing_context if num_workers else None,
         worker_init_fn=_leave_signals_to_the_run,
         generator=torch.Generator().manual_seed(sampler.order_seed or 0),
     )

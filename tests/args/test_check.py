@@ -105,6 +105,8 @@ def test_output_dir_is_required() -> None:
         {"save_strategy": "best"},
         {"dataloader_prefetch_factor": 2},
         {"dataloader_persistent_workers": True},
+        {"dataloader_multiprocessing_context": "spawn"},
+        {"ddp_static_graph": True, "gradient_accumulation_steps": 2},
     ],
 )
 def test_contradictions_are_refused(arguments: dict[str, object]) -> None:

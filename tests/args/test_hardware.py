@@ -62,6 +62,13 @@ def test_precision(arguments: dict[str, object], expected: str) -> None:
     assert hardware(GPUS, **arguments).precision == expected
 
 
+def test_tf32_needs_an_nvidia_gpu() -> None:
+    with pytest.raises(ConfigurationError, match="tf32=True: TF32 products need an NVIDIA GPU and this run is on cpu"):
+        hardware(Facts(), tf32=True)
+    assert hardware(GPUS, tf32=True).accelerator == "cuda"
+    assert hardware(Facts(), tf32=False).accelerator == "cpu"
+
+
 def test_fp16_on_a_cpu_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigurationError, match="fp16=True: float16 training needs a GPU"):
         hardware(Facts(), fp16=True)

@@ -12,7 +12,6 @@ from lt_trainer.args.plan import NOT_YET, REFUSED, Plan, plan, refusals
 FACTS = Facts(num_train_rows=100, has_eval=True)
 OTHERS = {  # values that differ from the default where "True" or one more does not
     "accelerator_config": {"split_batches": True},
-    "ddp_backend": "gloo",
     "debug": ["underflow_overflow"],
     "deepspeed": "ds_config.json",
     "fsdp": "full_shard",
@@ -20,9 +19,8 @@ OTHERS = {  # values that differ from the default where "True" or one more does 
     "include_for_metrics": ["inputs"],
     "include_num_input_tokens_seen": "all",
     "label_smoothing_factor": 0.1,
+    "length_column_name": "size",
     "liger_kernel_config": {"rope": True},
-    "log_level": "debug",
-    "log_level_replica": "debug",
     "parallelism_config": {"tp_size": 2},
     "project": "mine",
     "trackio_bucket_id": "me/bucket",

@@ -51,7 +51,13 @@ def main(folder: Path, output_dir: str, per_device: int, devices: int | None) ->
         disable_tqdm=True,
         use_cpu=True,
         devices=devices,
+        ddp_timeout=600,
+        ddp_find_unused_parameters=True,
     )
+    with args.main_process_first(desc="a file that all need"):
+        made = Path(f"{output_dir}.made")
+        assert made.exists() == (args.process_index > 0 or "RESUME" in os.environ)
+        made.touch()
     trainer = Trainer(
         model=model,
         args=args,
