@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from lt_trainer.optim.named import get_scheduler as get_scheduler
     from lt_trainer.optim.named import get_wsd_schedule as get_wsd_schedule
     from lt_trainer.optim.watchers import GreedyLR as GreedyLR
+    from lt_trainer.seq2seq_trainer import Seq2SeqTrainer as Seq2SeqTrainer
     from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
     from lt_trainer.state import PredictionOutput as PredictionOutput
@@ -196,6 +197,7 @@ _HOME = {
     "T5ForTokenClassification": "models.t5",
     "T5Model": "models.t5",
     "T5PreTrainedModel": "models.t5",
+    "Seq2SeqTrainer": "seq2seq_trainer",
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",

@@ -199,16 +199,18 @@ def prediction_step(
     names = facade.args.label_names or label_names_of(model)
     labels = tuple(batch[name] for name in names if batch.get(name) is not None)
     ignored = ignored_outputs(model) if ignore_keys is None else tuple(ignore_keys)
+    predict, loss, outputs = facade.predictor(), None, None
     with torch.no_grad():
         if labels:
             count = count_targets(model, batch)
             compute = user_loss(facade) or (lambda m, b, targets, _: model_loss(m, b, targets))
             loss, outputs = compute(model, dict(batch), torch.tensor(max(count, 1)), count)
-        else:
-            loss, outputs = None, model(**batch)
+        elif predict is None:
+            outputs = model(**batch)
     if loss_only:
         return loss, None, None
-    return loss, predictions_of(outputs, loss is not None, ignored), (labels[0] if len(labels) == 1 else labels or None)
+    predictions = predictions_of(outputs, loss is not None, ignored) if predict is None else predict(model, batch)
+    return loss, predictions, (labels[0] if len(labels) == 1 else labels or None)
 
 
 def needs_labels(facade: Trainer) -> bool:

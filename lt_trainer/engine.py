@@ -90,6 +90,7 @@ class Engine:
             compute_loss=build.user_loss(facade),
             training_step=facade.training_step if is_overridden(facade, "training_step") else None,
             prediction_step=self._predict if is_overridden(facade, "prediction_step") else None,
+            predict=facade.predictor(),
             fire=facade.fire,
             check_batch=partial(check_batch, limits=self.limits),
         )

@@ -85,6 +85,7 @@ class StepHooks:
         training_step: (model, batch, targets of the step) -> detached loss, which has gone backward, in place of both;
             processes average it.
         prediction_step: (model, batch, loss alone) -> (mean loss over the batch's targets, predictions, labels).
+        predict: (model, batch) -> predictions, in place of the model's outputs: generated tokens.
         fire: called with the name of an event inside a step.
         check_batch: raises on a batch that the model cannot take (batch, rows).
         label_names: the batch's columns that hold labels; empty: those that the model takes.
@@ -94,6 +95,7 @@ class StepHooks:
     compute_loss: UserLoss | None = None
     training_step: UserStep | None = None
     prediction_step: UserPrediction | None = None
+    predict: Callable[[nn.Module, Batch], Any] | None = None
     fire: Callable[[str], None] = field(default=lambda event: None)
     check_batch: Callable[[Batch, list[int]], None] | None = None
     label_names: tuple[str, ...] = ()
@@ -179,7 +181,8 @@ class StepModule(OwnTransfer):
     def _parts_of_a_pass_are_known(self) -> bool:
         """Whether a batch's part can be told from the outputs of several: scores by row, no loss of its own."""
         assert isinstance(self.model, PreTrainedModel)
-        return not self.evaluation.wants_predictions or (self.model.scores_rows and not self.evaluation.keeps_losses)
+        splits = self.model.scores_rows or self.hooks.predict is not None
+        return not self.evaluation.wants_predictions or (splits and not self.evaluation.keeps_losses)
 
     def _labels(self, batch: Batch) -> tuple[Any, ...]:
         names = self.hooks.label_names or label_names_of(self.model)
@@ -270,7 +273,7 @@ class StepModule(OwnTransfer):
             loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
             predictions: Any = [None] * len(passed)
             if self.evaluation.wants_predictions:
-                whole = predictions_of(outputs, loss is not None, self.evaluation.ignore_keys)
+                whole = self._predictions(batch, outputs, loss is not None)
                 predictions = [whole] if len(passed) == 1 else whole.split([len(window.rows[i]) for i in passed])
             for i, prediction in zip(passed, predictions, strict=True):
                 self.evaluation.add(self._part(window, i, loss, count, prediction))
@@ -296,15 +299,20 @@ class StepModule(OwnTransfer):
         inputs = window.inputs[i] if window.inputs else None
         return Part(window.rows[i], loss, count, predictions, labels, inputs, window.kept[i])
 
+    def _predictions(self, batch: Batch, outputs: Any, has_loss: bool) -> Any:
+        if self.hooks.predict is not None:
+            return self.hooks.predict(self.model, batch)
+        return predictions_of(outputs, has_loss, self.evaluation.ignore_keys)
+
     def test_step(self, window: Window, batch_idx: int) -> None:
         """As in validation."""
         self.validation_step(window, batch_idx)
 
     def _evaluate(self, batch: Batch, count: int, has_labels: bool) -> tuple[torch.Tensor | None, Any]:
         """(sum of the loss over the batch's targets, outputs); no loss where the data has no labels."""
-        keep = self.evaluation.wants_predictions
+        keep = self.evaluation.wants_predictions and self.hooks.predict is None
         if not has_labels:
-            return None, self.model(**batch)
+            return None, self.model(**batch) if self.hooks.predict is None else None
         if self.packs:
             outputs = self.model(**batch, num_items_in_batch=torch.ones(()), output_logits=keep)
             return loss_of(outputs), outputs

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.generate import Generates
 
 if TYPE_CHECKING:
     from lt_trainer.data.windows import Batch
@@ -60,6 +61,24 @@ def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None)
         return loss, outputs
     count = count_targets(model, batch)
     return (loss * (count / num_targets) if count else nothing(model)), outputs
+
+
+def generated(model: nn.Module, batch: Batch, settings: Mapping[str, Any]) -> torch.Tensor:
+    """What a model writes for a batch: its targets take no part.
+
+    Args:
+        model: a native one, or of `transformers`.
+        batch: padded, or for native models packed.
+        settings: of `generate`, over those of the model.
+
+    Returns:
+        [rows, tokens], as `generate` gives them.
+    """
+    if isinstance(model, Generates):
+        return model.generate(**model.prompts(batch), **settings)
+    inputs = {name: value for name, value in batch.items() if not name.startswith("decoder_") and name != "labels"}
+    tokens: torch.Tensor = model.generate(**inputs, **settings)  # type: ignore[operator]
+    return tokens
 
 
 _WEIGHTS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # counting them takes as long as a small step

@@ -220,6 +220,15 @@ class Trainer(Overridable, Results):
 
     # ---- evaluate and predict
 
+    def predictor(self) -> Callable[[nn.Module, dict[str, Any]], Any] | None:
+        """What makes predictions of a batch in place of the model's outputs, (model, batch) -> predictions; or None."""
+        if getattr(self.args, "predict_with_generate", False):
+            raise TypeError(
+                f"predict_with_generate=True: expected Seq2SeqTrainer, received {type(self).__name__}, which predicts "
+                "the model's outputs: take the other, or leave it out"
+            )
+        return None if self.task is None else self.task.hooks.predict
+
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:

@@ -168,6 +168,7 @@ def test_public_names_are_pinned():
         "EarlyStoppingCallback",
         "EvalPrediction",
         "GenerationConfig",
+        "Seq2SeqTrainer",
         "Seq2SeqTrainingArguments",
         "TextClassification",
         "TextClassificationData",

@@ -6,19 +6,23 @@ Dimension letters: B rows, T padded length, N packed tokens, D width, V vocabula
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
 from lt_trainer.models.attention import plan_attention
 from lt_trainer.models.cache import Cache
 from lt_trainer.models.generate import Generates
+from lt_trainer.packed import unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from lt_trainer.models.attention import AttentionPlan
     from lt_trainer.models.generation_config import GenerationConfig
+    from lt_trainer.packed import PackedBatch
 
 
 class Extends(Protocol):
@@ -42,6 +46,20 @@ class Continues(Generates):
         if attention_mask is None:
             return input_ids, input_ids.new_zeros(len(input_ids))
         return input_ids, (attention_mask != 0).int().argmax(dim=1)
+
+    def prompts(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The tokens of each row before its first target; without targets all of them."""
+        packed: PackedBatch = self.pack_inputs(batch)["packed"] if batch.get("packed") is None else batch["packed"]
+        if packed.read is None:
+            return {"packed": packed}
+        firsts = [0, *accumulate(packed.read.lengths[:-1])]  # of the read positions of each row
+        place_N = torch.arange(packed.num_tokens, device=packed.index_N.device)
+        last_B = torch.tensor(list(accumulate(packed.lengths)), device=place_N.device) - 1
+        for row, (first, count) in enumerate(zip(firsts, packed.read.lengths, strict=True)):
+            if count:
+                last_B[row] = packed.read.index_R[first]  # it is read for the target behind it
+        asked_N = place_N <= last_B.repeat_interleave(torch.tensor(packed.lengths, device=place_N.device))
+        return {"input_ids": unpack(packed.input_ids_N, packed), "attention_mask": unpack(asked_N.long(), packed)}
 
     def read(
         self, input_ids: Tensor, attention_mask: Tensor | None, prompt_BT: Tensor, room: int

@@ -12,14 +12,16 @@ import torch
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.generation_config import FILE, GenerationConfig
 from lt_trainer.models.scores import adjust, narrow
+from lt_trainer.packed import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     from lt_trainer.models.cache import Cache
+    from lt_trainer.packed import PackedBatch
 
 Writer: TypeAlias = "Callable[[Generates, Tensor, Tensor, Tensor, Cache, GenerationConfig, int], Tensor]"
 _NEVER = -1.0e9  # a log probability that no continuation has
@@ -34,6 +36,10 @@ class Generates(PreTrainedModel):
         self, input_ids: Tensor, attention_mask: Tensor | None, config: GenerationConfig
     ) -> tuple[Tensor, Tensor]:
         """The tokens that the output begins with [B, T], and where each row of them begins [B]."""
+        raise NotImplementedError
+
+    def prompts(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a padded or packed batch for `forward` what `generate` begins with."""
         raise NotImplementedError
 
     def read(
@@ -69,9 +75,11 @@ class Generates(PreTrainedModel):
     @torch.no_grad()
     def generate(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         generation_config: GenerationConfig | None = None,
+        *,
+        packed: PackedBatch | None = None,
         **overrides: Any,
     ) -> Tensor:
         """Continues a prompt, or writes the target of a source.
@@ -81,6 +89,7 @@ class Generates(PreTrainedModel):
             attention_mask: [B, T], non-zero = real token; None = all that are not the pad token, where there is one
                 that is no end token too.
             generation_config: the settings; None = the model's own.
+            packed: the packed form of both, in place of them.
             overrides: settings that replace those.
 
         Returns:
@@ -92,6 +101,11 @@ class Generates(PreTrainedModel):
             ValueError: settings that no generation can have, or a prompt that leaves no room.
         """
         config = (generation_config or self.generation_config).with_overrides(overrides)
+        if packed is not None:
+            input_ids = unpack(packed.input_ids_N, packed)
+            attention_mask = unpack(torch.ones_like(packed.input_ids_N), packed)
+        if input_ids is None:
+            raise ValueError("generate: expected input_ids, received None: tokenize a prompt and pass its input_ids")
         pad = config.pad_token_id
         if attention_mask is None and pad is not None and pad not in config.ends and (input_ids == pad).any():
             attention_mask = (input_ids != pad).long()

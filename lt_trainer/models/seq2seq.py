@@ -58,16 +58,12 @@ class EncoderDecoder(PreTrainedModel):
         """As in PreTrainedModel, for both sides: `packed_decoder`, and `labels` of its targets alone, [R].
 
         Raises:
-            ValueError: neither labels nor decoder_input_ids, or labels outside the vocabulary (with row and value).
+            ValueError: labels outside the vocabulary (with row and value).
         """
         packs = super().pack_inputs(batch)
         ids, mask, labels = (packs.pop(x, None) for x in ("decoder_input_ids", "decoder_attention_mask", "labels"))
-        if ids is None and labels is None:
-            given = sorted(name for name, value in batch.items() if value is not None)
-            raise ValueError(
-                f"expected labels or decoder_input_ids beside the source, received {given}: give the rows a "
-                "'labels' column, or call generate"
-            )
+        if ids is None and labels is None:  # for generate; forward refuses it
+            return packs
         if labels is not None:
             check_labels(labels, self.config.vocab_size)
         if ids is None:
@@ -98,10 +94,18 @@ class EncoderDecoder(PreTrainedModel):
             packs = self.pack_inputs(
                 {"input_ids": input_ids, "attention_mask": attention_mask, **sides, "labels": labels}
             )
+            if "packed_decoder" not in packs:
+                given = {"input_ids": input_ids, "attention_mask": attention_mask, **sides}
+                raise ValueError(
+                    "expected labels or decoder_input_ids beside the source, received "
+                    f"{sorted(name for name, value in given.items() if value is not None)}: give the rows a 'labels' "
+                    "column, or call generate"
+                )
             return packs["packed"], packs["packed_decoder"], packs.get("labels")
         if packed_decoder is None:
             raise ValueError(
-                "packed_decoder is missing: expected both sides of a packed batch, as pack_inputs makes them"
+                "packed_decoder is missing: expected both sides of a packed batch, as pack_inputs makes them of rows "
+                "with labels"
             )
         return packed, packed_decoder, labels
 
@@ -274,6 +278,12 @@ class Writes(Generates, EncoderDecoder):
         if start is None:
             raise ValueError("decoder_start_token_id=None: expected a token id, the target begins with it")
         return input_ids.new_full((len(input_ids), 1), start), input_ids.new_zeros(len(input_ids))
+
+    def prompts(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The source."""
+        if batch.get("packed") is not None:
+            return {"packed": batch["packed"]}
+        return {"input_ids": batch["input_ids"], "attention_mask": batch.get("attention_mask")}
 
     def read(
         self, input_ids: Tensor, attention_mask: Tensor | None, prompt_BT: Tensor, room: int
