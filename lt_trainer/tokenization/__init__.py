@@ -3,7 +3,7 @@
 `auto.py` finds the files, `reading.py` makes a Rust tokenizer of them, `tokenizer.py` is the class that people hold.
 What it does is spread over its bases, each on top of the one before: `special.py` (named tokens), `vocabulary.py`
 (tokens and ids), `encoding.py` (text to ids), `padding.py` (rows to a rectangle), `decoding.py` (ids to text),
-`template.py` (what stands around a row) and `saving.py` (back to files).
+`template.py` (what stands around a row), `saving.py` (back to files) and `chat.py` (chats to text).
 """
 
 from __future__ import annotations

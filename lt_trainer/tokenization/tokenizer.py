@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tokenizers import AddedToken, Tokenizer
 
 from lt_trainer.tokenization import options as opt
+from lt_trainer.tokenization.chat import Chat
 from lt_trainer.tokenization.reading import added_tokens, load_backend
 from lt_trainer.tokenization.rust import rust_errors
-from lt_trainer.tokenization.saving import Saver
 from lt_trainer.tokenization.special import as_special
 from lt_trainer.tokenization.template import set_template
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class PreTrainedTokenizerFast(Saver):
+class PreTrainedTokenizerFast(Chat):
     """A Rust tokenizer with the calls that people know from `transformers`.
 
     Most people make one with `AutoTokenizer.from_pretrained`. It can be pickled, and two that hold the same make the
