@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.plan import plan
+from lt_trainer.criterion import Criterion
 from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset
 from lt_trainer.data.collators import (
     DataCollatorWithPadding,
@@ -163,7 +165,7 @@ def user_loss(facade: Trainer) -> UserLoss | None:
     if is_part is None:
         is_part = reads_parameter(facade.compute_loss, "num_items_in_batch")
 
-    def compute(model: nn.Module, batch: Any, num_targets: torch.Tensor, count: int) -> tuple[torch.Tensor, Any]:
+    def compute(model: nn.Module, batch: Any, num_targets: torch.Tensor, count: float) -> tuple[torch.Tensor, Any]:
         given = {"num_items_in_batch": num_targets} if takes_count else {}
         loss, outputs = facade.compute_loss(model, batch, return_outputs=True, **given)
         return (loss if is_part else loss * (count / num_targets)), outputs
@@ -188,8 +190,10 @@ def _pair(value: Any) -> tuple[Any, ...]:
 
 def step_loss(facade: Trainer, model: nn.Module, batch: Any, num_targets: torch.Tensor) -> torch.Tensor:
     """The part of a step's loss that one micro-batch brings, 0-d, by whatever computes this trainer's loss."""
-    count, compute = count_targets(model, batch), user_loss(facade)
-    return (model_loss(model, batch, num_targets) if compute is None else compute(model, batch, num_targets, count))[0]
+    count, compute = count_targets(model, batch, facade.criterion), user_loss(facade)
+    if compute is None:
+        return model_loss(model, batch, num_targets, facade.criterion)[0]
+    return compute(model, batch, num_targets, count)[0]
 
 
 def prediction_step(
@@ -202,15 +206,28 @@ def prediction_step(
     predict, loss, outputs = facade.predictor(), None, None
     with torch.no_grad():
         if labels:
-            count = count_targets(model, batch)
-            compute = user_loss(facade) or (lambda m, b, targets, _: model_loss(m, b, targets))
-            loss, outputs = compute(model, dict(batch), torch.tensor(max(count, 1)), count)
+            count = count_targets(model, batch, facade.criterion)
+            compute = user_loss(facade) or (lambda m, b, targets, _: model_loss(m, b, targets, facade.criterion))
+            loss, outputs = compute(model, dict(batch), torch.tensor(count or 1), count)
         elif predict is None:
             outputs = model(**batch)
     if loss_only:
         return loss, None, None
     predictions = predictions_of(outputs, loss is not None, ignored) if predict is None else predict(model, batch)
     return loss, predictions, (labels[0] if len(labels) == 1 else labels or None)
+
+
+def criterion(facade: Trainer) -> Criterion:
+    """Label smoothing and class weights, as the arguments say.
+
+    Raises:
+        ConfigurationError: another number of weights than the model has classes.
+    """
+    weights, classes = facade.args.class_weights, limits_of(facade).num_labels
+    if weights is not None and classes is not None and len(weights) != classes:
+        problem = f"class_weights={weights}: expected {classes} numbers, one a class, received {len(weights)}"
+        raise ConfigurationError([f"{problem}; change them, or num_labels of the model"])
+    return Criterion(facade.args.label_smoothing_factor, weights)
 
 
 def needs_labels(facade: Trainer) -> bool:

@@ -86,7 +86,9 @@ class Engine:
 
     def _hooks(self) -> StepHooks:
         facade = self.facade
+        facade.criterion = build.criterion(facade)
         hooks = StepHooks(
+            criterion=facade.criterion,
             compute_loss=build.user_loss(facade),
             training_step=facade.training_step if is_overridden(facade, "training_step") else None,
             prediction_step=self._predict if is_overridden(facade, "prediction_step") else None,

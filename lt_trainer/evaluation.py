@@ -31,15 +31,17 @@ class Part:
         labels: likewise.
         inputs: the batch as the collator made it, where the evaluation picks any of it.
         kept: what the rows hold that the model does not take; see `data.windows.KeepAside`.
+        plain_loss: as `loss`, without label smoothing; None where nothing is smoothed.
     """
 
     rows: list[int]
     loss: torch.Tensor | None
-    count: int
+    count: float
     predictions: Any = None
     labels: Any = None
     inputs: Any = None
     kept: list[dict[str, Any]] | None = None
+    plain_loss: torch.Tensor | None = None
 
 
 class Kept(NamedTuple):
@@ -89,7 +91,9 @@ class Evaluation:
         self.pick_inputs, self.keeps_losses, self.concatenates = pick_inputs, keeps_losses, concatenates
         self.hold, self.on_batch, self.keeps_all = hold, on_batch, keeps_all
         self._loss: torch.Tensor | None = None
-        self._count = self._num_rows = 0
+        self._plain_loss: torch.Tensor | None = None
+        self._count: float = 0
+        self._num_rows = 0
         self._held: list[tuple[list[int], Kept]] = []
         self._rows: list[list[int]] = []  # of each batch that is kept
         self._columns = self._new_columns()
@@ -113,6 +117,9 @@ class Evaluation:
             loss = part.loss.detach().double()
             self._loss = loss if self._loss is None else self._loss + loss
             self._count += part.count
+        if part.plain_loss is not None:
+            plain = part.plain_loss.double()
+            self._plain_loss = plain if self._plain_loss is None else self._plain_loss + plain
         if not self.keep_predictions:
             return
         kept = self._kept(part)
@@ -129,7 +136,7 @@ class Evaluation:
             predictions = self.preprocess(predictions, part.labels)
         losses = None
         if self.keeps_losses and part.loss is not None:
-            losses = (part.loss / max(part.count, 1)).detach().repeat(len(part.rows))
+            losses = (part.loss / (part.count or 1)).detach().repeat(len(part.rows))
         inputs = self.pick_inputs(part.inputs) if self.pick_inputs is not None else None
         return Kept(predictions, part.labels, inputs, losses)
 
@@ -145,7 +152,14 @@ class Evaluation:
 
     def loss(self, driver: Driver) -> float | None:
         """The mean loss over the targets of all processes; None where no batch had labels."""
-        parts = driver.gather((None if self._loss is None else self._loss.item(), self._count))
+        return self._mean(self._loss, driver)
+
+    def plain_loss(self, driver: Driver) -> float | None:
+        """Likewise without label smoothing; None where nothing is smoothed."""
+        return self._mean(self._plain_loss, driver)
+
+    def _mean(self, total: torch.Tensor | None, driver: Driver) -> float | None:
+        parts = driver.gather((None if total is None else total.item(), self._count))
         sums = [loss for loss, _ in parts if loss is not None]
         count = sum(count for _, count in parts)
         if not sums:

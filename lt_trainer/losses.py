@@ -94,10 +94,23 @@ def linear_cross_entropy(
         label_smoothing: share of the target that is spread evenly over the vocabulary, 0 to 1.
         chunk_rows: rows of logits at a time.
     """
-    total: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+    total, _, count = linear_cross_entropies(hidden_RD, weight_VD, bias_V, labels_R, label_smoothing, chunk_rows)
+    return total, count
+
+
+def linear_cross_entropies(
+    hidden_RD: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    labels_R: Tensor,
+    label_smoothing: float = 0.0,
+    chunk_rows: int = CHUNK_ROWS,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`linear_cross_entropy` as (sum, sum without smoothing, which has no gradient, count)."""
+    total, plain = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_RD, weight_VD, bias_V, labels_R, label_smoothing, chunk_rows
     )
-    return total, (labels_R != IGNORED).sum()
+    return total, plain, (labels_R != IGNORED).sum()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -110,7 +123,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         smoothing: float,
         chunk_rows: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         inputs = (hidden, weight, bias)
@@ -118,7 +131,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(x) if x is not None and needed else None
             for x, needed in zip(inputs, ctx.needs_input_grad, strict=False)
         ]
-        total = hidden.new_zeros((), dtype=torch.float32)
+        totals = hidden.new_zeros(2, dtype=torch.float32)
         weight, bias = weight.to(kind), None if bias is None else bias.to(kind)
         rows_at_once = min(chunk_rows, hidden.shape[0])
         logits = weight.new_empty(rows_at_once, weight.shape[0])  # one for all chunks: fresh memory is slow
@@ -128,14 +141,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 x = hidden[rows].to(kind)
                 _project(x, weight, bias, logits[: len(x)])
                 part, slope = _chunk(logits[: len(x)].float(), labels[rows], smoothing, any(ctx.needs_input_grad))
-                total += part
+                totals += part
                 _accumulate(grads, rows, x, weight, slope)
         ctx.save_for_backward(*grads)
-        return total
+        total, plain = totals[0].clone(), totals[1].clone()
+        ctx.mark_non_differentiable(plain)
+        return total, plain
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, grad_plain: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if g is None else g.mul_(grad.to(g.dtype)) for g in ctx.saved_tensors]
         return (*grads, None, None, None)
 
@@ -148,20 +163,20 @@ def _project(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Non
 
 
 def _chunk(logits: Tensor, labels: Tensor, smoothing: float, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """The loss of a chunk, and its derivative by the logits, written over them.
+    """The loss of a chunk, smoothed and plain, [2], and its derivative by the logits, written over them.
 
     With q the smoothed target, loss = logsumexp(z) - q.z, so d loss / d z = softmax(z) - q.
     """
     classes = logits.shape[1]
     valid = labels != IGNORED
     at = labels.where(valid, 0)[:, None]
-    expected = (1 - smoothing) * logits.gather(1, at) + (
-        smoothing * logits.mean(dim=1, keepdim=True) if smoothing else 0
-    )
+    own = logits.gather(1, at)
+    expected = (1 - smoothing) * own + smoothing * logits.mean(dim=1, keepdim=True) if smoothing else own
     top = logits.amax(dim=1, keepdim=True)
     exponential = logits.sub_(top).exp_()  # in place, where logsumexp would fill as much memory again
     norm = exponential.sum(dim=1, keepdim=True)
-    total = ((top + norm.log() - expected).squeeze(1) * valid).sum()
+    log_norm = top + norm.log()
+    total = ((log_norm - torch.cat([expected, own], dim=1)) * valid[:, None]).sum(dim=0)
     if not with_slope:
         return total, None
     counted = valid[:, None].to(logits.dtype)

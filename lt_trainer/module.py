@@ -36,6 +36,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lt_trainer.criterion import Criterion
 from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
@@ -44,7 +45,6 @@ from lt_trainer.objective import (
     count_targets,
     forward_parameters,
     label_names_of,
-    loss_of,
     model_loss,
     nothing,
     predictions_of,
@@ -55,7 +55,7 @@ from lt_trainer.private import OwnTransfer
 
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 PASS_TOKENS = 1024  # of an evaluation: of more, what lies between the products no longer fits a cache (docs/log.md)
-UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, int], tuple[torch.Tensor, Any]]
+UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, float], tuple[torch.Tensor, Any]]
 UserStep: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor], torch.Tensor]
 UserPrediction: TypeAlias = Callable[[nn.Module, Batch, bool], tuple[torch.Tensor | None, Any, Any]]
 
@@ -68,11 +68,13 @@ class StepOutcome:
         loss: this rank's part of the step's loss, 0-d; the sum over ranks is the loss.
         grad_norm: before clipping, over all parameters, 0-d.
         learning_rate: of the first group, as the step used it.
+        plain_loss: as `loss`, without label smoothing; None where nothing is smoothed.
     """
 
     loss: torch.Tensor
     grad_norm: torch.Tensor | None
     learning_rate: float
+    plain_loss: torch.Tensor | None = None
 
 
 @dataclass
@@ -88,6 +90,7 @@ class StepHooks:
         predict: (model, batch) -> predictions, in place of the model's outputs: generated tokens.
         fire: called with the name of an event inside a step.
         check_batch: raises on a batch that the model cannot take (batch, rows).
+        criterion: label smoothing and class weights of the model's own loss.
         label_names: the batch's columns that hold labels; empty: those that the model takes.
         votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
     """
@@ -98,6 +101,7 @@ class StepHooks:
     predict: Callable[[nn.Module, Batch], Any] | None = None
     fire: Callable[[str], None] = field(default=lambda event: None)
     check_batch: Callable[[Batch, list[int]], None] | None = None
+    criterion: Criterion = field(default_factory=Criterion)
     label_names: tuple[str, ...] = ()
     votes: Callable[[], tuple[int, ...]] = tuple
 
@@ -168,7 +172,8 @@ class StepModule(OwnTransfer):
         if self.evaluation.pick_inputs is not None:
             window.inputs = [dict(batch) for batch in window.batches]
         window.counts = [
-            0 if window.is_blank(i) else count_targets(self.model, b) for i, b in enumerate(window.batches)
+            0 if window.is_blank(i) else count_targets(self.model, b, self.hooks.criterion)
+            for i, b in enumerate(window.batches)
         ]
         if self.packs:
             assert isinstance(self.model, PreTrainedModel)
@@ -199,7 +204,7 @@ class StepModule(OwnTransfer):
         assert isinstance(optimizer, LightningOptimizer)
         learning_rate = optimizer.param_groups[0]["lr"]
         sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
-        self.num_targets, self.votes = sums[0].clamp(min=1), sums[1:]
+        self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[1:]
         total = torch.zeros((), device=self.device)
         optimizer.zero_grad()
         for i, batch in enumerate(window.batches):
@@ -209,10 +214,13 @@ class StepModule(OwnTransfer):
             if not last:
                 self.hooks.fire("on_substep_end")
         self._step(optimizer)
-        self.outcome = StepOutcome(total, self._grad_norm, learning_rate)
+        plain = self.hooks.criterion.take_plain()
+        self.outcome = StepOutcome(
+            total, self._grad_norm, learning_rate, plain_loss=None if plain is None else plain / self.num_targets
+        )
         return {"loss": total}
 
-    def _micro_batch(self, batch: Batch, count: int, blank: bool) -> torch.Tensor:
+    def _micro_batch(self, batch: Batch, count: float, blank: bool) -> torch.Tensor:
         """Forward and backward: this rank's part of the step's loss, 0-d."""
         assert self.driver is not None
         world_size = self.driver.world_size  # ranks' gradients are averaged, parts of the loss are added
@@ -238,7 +246,7 @@ class StepModule(OwnTransfer):
         self._grad_norm = self.driver.clip(self.model.parameters(), self.max_grad_norm)
         self.hooks.fire("on_pre_optimizer_step")
 
-    def loss(self, batch: Batch, num_targets: torch.Tensor, count: int) -> tuple[torch.Tensor, Any]:
+    def loss(self, batch: Batch, num_targets: torch.Tensor, count: float) -> tuple[torch.Tensor, Any]:
         """The part of a step's loss that one micro-batch brings.
 
         Args:
@@ -251,7 +259,7 @@ class StepModule(OwnTransfer):
         """
         if self.hooks.compute_loss is not None:
             return self.hooks.compute_loss(self.model, dict(batch), num_targets, count)
-        return model_loss(self.model, batch, num_targets)
+        return model_loss(self.model, batch, num_targets, self.hooks.criterion)
 
     @property
     def packs(self) -> bool:
@@ -271,17 +279,18 @@ class StepModule(OwnTransfer):
                 continue
             count = sum(window.counts[i] for i in passed)
             loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
+            plain = self.hooks.criterion.take_plain()
             predictions: Any = [None] * len(passed)
             if self.evaluation.wants_predictions:
                 whole = self._predictions(batch, outputs, loss is not None)
                 predictions = [whole] if len(passed) == 1 else whole.split([len(window.rows[i]) for i in passed])
             for i, prediction in zip(passed, predictions, strict=True):
-                self.evaluation.add(self._part(window, i, loss, count, prediction))
-                loss, count = None, 0  # the first part of a pass brings the loss of all
+                part = Part(window.rows[i], loss, count, prediction, kept=window.kept[i], plain_loss=plain)
+                self.evaluation.add(self._with_labels(window, i, part))
+                loss, plain, count = None, None, 0  # the first part of a pass brings the loss of all
                 self.hooks.fire("on_prediction_step")
 
-    def _part(self, window: Window, i: int, loss: torch.Tensor | None, count: int, predictions: Any) -> Part:
-        part = Part(window.rows[i], loss, count, predictions, kept=window.kept[i])
+    def _with_labels(self, window: Window, i: int, part: Part) -> Part:
         if self.evaluation.wants_predictions:
             labels = window.labels[i]
             if self.evaluation.reads_labels:
@@ -308,15 +317,14 @@ class StepModule(OwnTransfer):
         """As in validation."""
         self.validation_step(window, batch_idx)
 
-    def _evaluate(self, batch: Batch, count: int, has_labels: bool) -> tuple[torch.Tensor | None, Any]:
+    def _evaluate(self, batch: Batch, count: float, has_labels: bool) -> tuple[torch.Tensor | None, Any]:
         """(sum of the loss over the batch's targets, outputs); no loss where the data has no labels."""
         keep = self.evaluation.wants_predictions and self.hooks.predict is None
         if not has_labels:
             return None, self.model(**batch) if self.hooks.predict is None else None
         if self.packs:
-            outputs = self.model(**batch, num_items_in_batch=torch.ones(()), output_logits=keep)
-            return loss_of(outputs), outputs
-        mean, outputs = self.loss(batch, torch.tensor(max(count, 1)), count)
+            return model_loss(self.model, batch, torch.ones(()), self.hooks.criterion, output_logits=keep)
+        mean, outputs = self.loss(batch, torch.tensor(count or 1), count)
         return mean * count if count else torch.zeros_like(mean), outputs
 
 

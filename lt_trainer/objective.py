@@ -11,22 +11,33 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from lt_trainer.criterion import Criterion
+from lt_trainer.losses import mean_loss
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.generate import Generates
 
 if TYPE_CHECKING:
     from lt_trainer.data.windows import Batch
+    from lt_trainer.losses import SumAndCount
 
 _IGNORED = -100
+_PLAIN = Criterion()
 _SPANS = ("start_positions", "end_positions")
 
 
-def count_targets(model: nn.Module, batch: Batch) -> int:
+def count_targets(model: nn.Module, batch: Batch, criterion: Criterion | None = None) -> float:
     """Targets of a batch that enter the loss; native models know, for others the labels' shape tells.
 
     A model of another library must return the mean over its targets; those of a causal language model are the
     labels after the first of each row.
+
+    Args:
+        model: of the run.
+        batch: a padded batch.
+        criterion: where it weighs classes, targets count as much as they weigh.
     """
+    if criterion is not None and criterion.class_weights is not None and batch.get("labels") is not None:
+        return criterion.weigh(_class_labels(batch))
     labels = batch.get("labels")
     if labels is None:
         labels = batch.get("start_positions")
@@ -36,26 +47,52 @@ def count_targets(model: nn.Module, batch: Batch) -> int:
         return model.count_targets(batch)
     if labels.is_floating_point():
         return int(labels.numel())
-    if labels.ndim > 1 and type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")):
+    if _shifts(model, labels):
         labels = labels[:, 1:]
     return int((labels != _IGNORED).sum())
 
 
-def model_loss(model: nn.Module, batch: Batch, num_targets: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+def _class_labels(batch: Batch) -> torch.Tensor:
+    """The labels [B] or [B, T] with -100 where no token is."""
+    labels, mask = batch["labels"], batch.get("attention_mask")
+    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
+        raise ValueError(
+            f"class_weights: expected a class (a whole number) for each row or token, received labels {labels!r:.80}: "
+            "leave class_weights out, or number the classes from 0"
+        )
+    return labels if mask is None or labels.ndim == 1 else labels.masked_fill(mask == 0, _IGNORED)
+
+
+def model_loss(
+    model: nn.Module,
+    batch: Batch,
+    num_targets: torch.Tensor | None,
+    criterion: Criterion | None = None,
+    **native: Any,
+) -> tuple[torch.Tensor, Any]:
     """The model's own loss of a batch: the sum over its targets divided by `num_targets`.
 
     Args:
         model: native models divide by themselves; any other returns the mean over its targets.
         batch: a padded batch, or for native models a packed one.
         num_targets: of the whole optimizer step, 0-d; None: of this batch.
+        criterion: how the loss judges classes; None: as the model does.
+        native: further arguments of a native model's forward.
 
     Returns:
         (loss, outputs): 0-d; what the model returned.
     """
+    criterion = criterion or _PLAIN
     if isinstance(model, PreTrainedModel):
-        outputs = model(**batch, num_items_in_batch=num_targets)
+        model.criterion = criterion
+        try:
+            outputs = model(**batch, num_items_in_batch=num_targets, **native)
+        finally:
+            model.criterion = _PLAIN
         return loss_of(outputs), outputs
     outputs = model(**batch)
+    if not criterion.is_plain:
+        return mean_loss(_judge(model, batch, outputs, criterion), num_targets), outputs
     loss = loss_of(outputs)
     if num_targets is None:
         return loss, outputs
@@ -97,6 +134,28 @@ def floating_point_ops(model: nn.Module, batch: Batch) -> int:
         embeddings = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Embedding)}
         _WEIGHTS[model] = sum(p.numel() for name, p in model.named_parameters() if name not in embeddings)
     return 6 * int(tokens.numel()) * _WEIGHTS[model]
+
+
+def _judge(model: nn.Module, batch: Batch, outputs: Any, criterion: Criterion) -> SumAndCount:
+    """The loss of another library's model from its scores, (sum, count)."""
+    if batch.get("start_positions") is not None:
+        scores = (outputs["start_logits"], outputs["end_logits"])
+        width = scores[0].shape[1]
+        targets = [batch[name].flatten() for name in _SPANS]
+        return criterion.span(*scores, *(x.where((x >= 0) & (x < width), _IGNORED) for x in targets))
+    labels = batch.get("labels")
+    if labels is None or labels.is_floating_point():
+        criterion.refuse("labels that are no whole numbers" if labels is not None else "a batch without labels")
+        raise AssertionError
+    logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[1]
+    if _shifts(model, labels):
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    return criterion.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+
+
+def _shifts(model: nn.Module, labels: torch.Tensor) -> bool:
+    """Whether each label is to be predicted from the tokens before it."""
+    return labels.ndim > 1 and type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def forward_parameters(model: nn.Module) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from lt_trainer import optim
+from lt_trainer.criterion import Criterion, LabelSmoother
 from lt_trainer.machine import global_rank
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Overridable:
     lr_scheduler: LRScheduler | Watcher | None
     optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None
     compute_loss_func: Any
+    criterion: Criterion
     train_dataset: Any
     eval_dataset: Any
     task_data: TaskData | None
@@ -166,8 +168,13 @@ class Overridable:
             outputs = model(**inputs)
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         else:
-            loss, outputs = objective.model_loss(model, inputs, num_items_in_batch)
+            loss, outputs = objective.model_loss(model, inputs, num_items_in_batch, self.criterion)
         return (loss, outputs) if return_outputs else loss
+
+    @property
+    def label_smoother(self) -> LabelSmoother | None:
+        """For an override of `compute_loss` that smoothes by itself; None where nothing is to be smoothed."""
+        return LabelSmoother(self.args.label_smoothing_factor) if self.args.label_smoothing_factor else None
 
     @property
     def replaces_loss(self) -> bool:

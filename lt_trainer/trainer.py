@@ -16,6 +16,7 @@ from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, TrainerCallback
 from lt_trainer.callbacks.progress import PrinterCallback, ProgressCallback
 from lt_trainer.callbacks.reports import reports
+from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.results import Results
@@ -121,6 +122,7 @@ class Trainer(Overridable, Results):
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         scoring.check_compute_metrics(compute_metrics, by_batch=self.args.batch_eval_metrics)
         self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        self.criterion = Criterion(self.args.label_smoothing_factor, self.args.class_weights)
         self._given_optimizers = self.optimizer, self.lr_scheduler = optimizers
         self.state, self.control = TrainerState(), TrainerControl()
         self.lightning_flags = dict(lightning_flags or {})

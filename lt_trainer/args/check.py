@@ -135,6 +135,10 @@ READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (lambda v: SWITCHES[str(v).lower()], "True or False"),
     "str": (_text, "text"),
     "list[str]": (lambda v: v.replace(",", " ").split() if isinstance(v, str) else [_text(n) for n in v], "names"),
+    "list[float]": (
+        lambda v: [_number(float(n)) for n in (v.replace(",", " ").split() if isinstance(v, str) else v)],
+        "numbers",
+    ),
     "dict[str, Any]": (lambda v: dict(json.loads(v) if isinstance(v, str) else v), "a dict, or a JSON object as text"),
 }
 

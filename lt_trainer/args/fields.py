@@ -108,6 +108,11 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     adam_epsilon: float = arg(1e-8, "Adam's term against division by zero", "0 or more")
     max_grad_norm: float | None = arg(1.0, "clip the norm of all gradients to this; 0: off", "0 or more")
     label_smoothing_factor: float = arg(0.0, "share of each target spread over all classes", "0 to below 1")
+    class_weights: list[float] | None = arg(
+        None,
+        "weight of each class in the loss, whose mean is over the targets' weights; None: all 1",
+        "0 or more",
+    )
     average_tokens_across_devices: bool = arg(True, "divide the loss by the targets of all devices; always so here")
     neftune_noise_alpha: float | None = arg(None, "size of the noise on embeddings in training", "0 or more")
     # precision, memory, compilation

@@ -25,7 +25,6 @@ NOT_YET = {
     "ignore_data_skip": "leave it out; skipped rows are not read anyway",
     "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
-    "label_smoothing_factor": "override Trainer.compute_loss",
     "length_column_name": "leave it out, as train_sampling_strategy",
     "logging_nan_inf_filter": "leave it out",
     "neftune_noise_alpha": "leave it out",

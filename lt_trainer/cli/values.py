@@ -38,7 +38,7 @@ def of_option(option: Option, names: Names) -> tuple[Place, Any]:
 
 def _value(option: Option, parameter: Parameter) -> Any:
     values = list(option.values)
-    if "list[str]" in parameter.kinds and values:
+    if {"list[str]", "list[float]"} & {*parameter.kinds} and values:
         return values[0] if len(values) == 1 else values
     if not values and ("bool" in parameter.kinds or parameter.annotation == "Any"):
         return True

@@ -53,7 +53,8 @@ class Window:
     Attributes:
         batches: collated micro-batches.
         rows: for each micro-batch, the row numbers in the data set; empty for a blank one.
-        counts: for each micro-batch, the targets that enter the loss; the module counts them before the transfer.
+        counts: for each micro-batch, the targets that enter the loss (or their weight, where classes have weights); the
+            module counts them before the transfer.
         labels: for each micro-batch, its label columns as the collator made them, on the CPU.
         inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
         passes: for each of `batches`, the micro-batches that it holds: itself, or in evaluation several that were
@@ -65,7 +66,7 @@ class Window:
         self.batches = batches
         self.rows = rows
         self.kept: list[list[Row] | None] = [batch.pop(KEPT, None) for batch in batches]
-        self.counts: list[int] = []
+        self.counts: list[float] = []
         self.labels: list[tuple[Any, ...]] = []
         self.inputs: list[Batch] = []
         self.passes = [[i] for i in range(len(batches))]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lt_trainer import fetch, files
+from lt_trainer.criterion import Criterion
 from lt_trainer.models.checks import check_ids
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.loading import read_config
@@ -43,9 +44,11 @@ class PreTrainedModel(nn.Module):
         ignored_keys: patterns of stored names that nobody needs to hear of.
         label_names: columns of a batch that hold labels.
         scores_rows: the outputs are one row of numbers for each row, [B, C], whatever its length.
+        criterion: how the loss judges classes; a run sets its own while it computes a loss.
     """
 
     config: PretrainedConfig
+    criterion = Criterion()
     config_class: ClassVar[type[PretrainedConfig]] = PretrainedConfig
     base_model_prefix: ClassVar[str] = ""
     tied_weights: ClassVar[dict[str, str]] = {}

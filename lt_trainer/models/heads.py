@@ -170,10 +170,12 @@ class SequenceClassification(Head):
     def _loss(self, logits_BC: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
         kind = self.config.problem_type = self._problem_type(labels)
         if kind == "single_label_classification":
-            part = losses.cross_entropy(logits_BC, labels.flatten())
+            part = self.criterion.cross_entropy(logits_BC, labels.flatten())
         elif kind == "regression":
+            self.criterion.refuse("a regression")
             part = losses.squared_error(logits_BC, labels.view(logits_BC.shape))
         else:
+            self.criterion.refuse("a row with several labels")
             part = losses.binary_cross_entropy(logits_BC, labels.view(logits_BC.shape))
         return losses.mean_loss(part, num_items)
 
@@ -266,12 +268,12 @@ class TokenHead(Head):
             return ModelOutput({"loss": loss}, lazy=lazy)
         assert packed.read is not None
         scores_NC = self.scores(self._read(packed, True))
-        loss = losses.mean_loss(losses.cross_entropy(scores_NC[packed.read.index_R], labels), num_items)
+        loss = losses.mean_loss(self.criterion.cross_entropy(scores_NC[packed.read.index_R], labels), num_items)
         return ModelOutput({"loss": loss, "logits": unpack(scores_NC, packed)})
 
     def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
         """The loss at the targets."""
-        return losses.cross_entropy(self.scores(x_RD), labels_R)
+        return self.criterion.cross_entropy(self.scores(x_RD), labels_R)
 
     def _logits(self, packed: PackedBatch) -> Tensor:
         return unpack(self.scores(self._read(packed, True)), packed)
@@ -336,7 +338,7 @@ class QuestionAnswering(Head):
             pad_BT = unpack(torch.zeros_like(packed.index_N, dtype=torch.bool), packed, fill=True)
             scores = [x.float().masked_fill(pad_BT, -torch.inf) for x in (start_BT, end_BT)]
             targets = [_inside(x, packed.padded_shape[1]) for x in (start_positions, end_positions)]
-            loss = losses.mean_loss(losses.span(*scores, *targets), num_items_in_batch)
+            loss = losses.mean_loss(self.criterion.span(*scores, *targets), num_items_in_batch)
         return as_asked(ModelOutput({"loss": loss, "start_logits": start_BT, "end_logits": end_BT}), return_dict)
 
 

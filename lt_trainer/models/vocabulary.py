@@ -45,7 +45,7 @@ class VocabularyHead(Head):
     def loss_at(self, x_RD: Tensor, labels_R: Tensor) -> losses.SumAndCount:
         """The loss at the targets."""
         last = self.get_output_embeddings()
-        return losses.linear_cross_entropy(self.transform(x_RD), last.weight, last.bias, labels_R)
+        return self.criterion.linear_cross_entropy(self.transform(x_RD), last.weight, last.bias, labels_R)
 
 
 class MaskedLM(VocabularyHead, TokenHead):

@@ -18,7 +18,6 @@ OTHERS = {  # values that differ from the default where "True" or one more does 
     "generation_config": "a-folder",
     "include_for_metrics": ["inputs"],
     "include_num_input_tokens_seen": "all",
-    "label_smoothing_factor": 0.1,
     "length_column_name": "size",
     "liger_kernel_config": {"rope": True},
     "parallelism_config": {"tp_size": 2},

@@ -48,3 +48,32 @@ def test_a_class_and_its_arguments_train_as_in_transformers(tiny_bert, tmp_path)
     assert type(ours.optimizer) is torch.optim.SGD
     for key in ("loss", "learning_rate"):
         assert entries(ours, key) == pytest.approx(entries(theirs, key), rel=1e-5), key
+
+
+@pytest.mark.parametrize("head", ["sequence", "masked"])
+def test_smoothed_losses_equal_those_of_transformers_in_training_and_evaluation(tiny_bert, tmp_path, head):
+    folder = tiny_bert(head="masked")
+    options = {"max_steps": 3, "label_smoothing_factor": 0.2, "eval_strategy": "steps", "eval_steps": 3}
+    ours = train(lt_trainer, folder, head, tmp_path / "ours", **options)
+    theirs = train(transformers, folder, head, tmp_path / "theirs", **options)
+    for key in ("loss", "grad_norm"):
+        assert entries(ours, key) == pytest.approx(entries(theirs, key), rel=2e-4), key
+    if head == "sequence":  # elsewhere its mean depends on the size of the batches
+        assert entries(ours, "eval_loss") == pytest.approx(entries(theirs, "eval_loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing_factor": 0.2}, {"class_weights": [0.5, 2.0]}])
+def test_smoothed_and_weighed_losses_do_not_depend_on_how_a_step_is_cut_up(tiny_bert, tmp_path, options):
+    folder = tiny_bert(head="masked")
+    losses = []
+    for size, accumulation in ((8, 1), (2, 4), (3, 3)):
+        cut = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation, "learning_rate": 0.0}
+        ours = train(lt_trainer, folder, "sequence", tmp_path / f"{size}", max_steps=1, data_seed=1, **options, **cut)
+        losses.append(entries(ours, "loss")[0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-6)  # nine rows
+
+
+def test_another_number_of_class_weights_than_classes_is_refused(tiny_bert, tmp_path):
+    with pytest.raises(lt_trainer.ConfigurationError, match=r"class_weights=.*: expected 2 numbers"):
+        train(lt_trainer, tiny_bert(head="masked"), "sequence", tmp_path, class_weights=[1, 2, 3])
