@@ -106,7 +106,7 @@ def pack(
         attention_mask_BT: non-zero = real token, on either side or with holes; None = all are real.
         token_type_ids_BT: int64, or None for type 0 everywhere.
         position_ids_BT: int64 (B or 1 rows), or None for the column of each token, as in `transformers`. Where they
-            begin anew inside a row without padding, another text begins: the two are kept apart like rows.
+            begin anew inside a row, another text begins: the two are kept apart like rows.
 
     Raises:
         ValueError: a shape does not fit, or a row has no real token.
@@ -125,13 +125,13 @@ def pack(
             f"attention_mask: expected a real token in every row, received row {lengths.index(0)} of "
             f"{tuple(input_ids_BT.shape)} with zeros alone: leave that row out of the batch"
         )
+    position_ids_N = index_N % width
     if position_ids_BT is not None:
-        position_ids_BT = position_ids_BT.expand(num_rows, -1)
-        if len(index_N) == num_rows * width:
-            lengths = _lengths_of_texts(position_ids_BT)
+        position_ids_N = position_ids_BT.expand(num_rows, -1).flatten()[index_N]
+        lengths = _lengths_of_texts(position_ids_N, lengths)
     return PackedBatch(
         input_ids_N=input_ids_BT.flatten()[index_N],
-        position_ids_N=index_N % width if position_ids_BT is None else position_ids_BT.flatten()[index_N],
+        position_ids_N=position_ids_N,
         index_N=index_N,
         lengths=lengths,
         padded_shape=(num_rows, width),
@@ -139,19 +139,20 @@ def pack(
     )
 
 
-def _lengths_of_texts(position_ids_BT: Tensor) -> tuple[int, ...]:
+def _lengths_of_texts(position_ids_N: Tensor, lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Tokens of each text: positions that count up by one and always go back to one number begin a text there.
 
-    Other positions, such as a permutation, say nothing about texts: then each row is one.
+    Other positions, such as a permutation or columns with holes, say nothing about texts: then each row is one.
     """
-    num_rows, width = position_ids_BT.shape
-    begins_BT = torch.ones_like(position_ids_BT, dtype=torch.bool)
-    begins_BT[:, 1:] = position_ids_BT.diff(dim=1) != 1
-    inner = position_ids_BT[:, 1:][begins_BT[:, 1:]]
-    if not inner.numel() or inner.min() != inner.max() or inner[0] > position_ids_BT[:, 0].min():
-        return (width,) * num_rows
-    starts = begins_BT.flatten().nonzero().flatten().tolist()
-    return tuple(end - start for start, end in pairwise([*starts, num_rows * width]))
+    begins_N = torch.ones_like(position_ids_N, dtype=torch.bool)
+    begins_N[1:] = position_ids_N.diff() != 1
+    rows_N = torch.zeros_like(begins_N)
+    rows_N[torch.tensor([0, *accumulate(lengths[:-1])], device=rows_N.device)] = True
+    inner = position_ids_N[begins_N & ~rows_N]
+    if not inner.numel() or inner.min() != inner.max() or inner[0] > position_ids_N[rows_N].min():
+        return lengths
+    starts = (begins_N | rows_N).nonzero().flatten().tolist()
+    return tuple(end - start for start, end in pairwise([*starts, len(position_ids_N)]))
 
 
 def join(batches: Sequence[PackedBatch]) -> PackedBatch:

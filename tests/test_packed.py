@@ -143,9 +143,17 @@ def test_positions_that_begin_anew_begin_another_text(positions, lengths):
     assert pack(ids, torch.ones_like(ids), position_ids_BT=torch.tensor(positions)).lengths == lengths
 
 
-def test_rows_with_padding_are_one_text_each():
-    positions = torch.tensor([[0, 1, 0, 1], [0, 1, 2, 3]])
-    assert pack(IDS[:2], torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), position_ids_BT=positions).lengths == (3, 4)
+@pytest.mark.parametrize("mask", [[[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], [[0, 1, 1, 1, 1], [0, 0, 1, 1, 1]]])
+def test_texts_of_padded_rows_are_told_by_real_tokens_alone(mask):
+    mask = torch.tensor(mask)
+    positions = torch.zeros_like(mask)
+    positions[mask == 1] = torch.tensor([0, 1, 0, 1, 0, 1, 2])
+    assert pack(torch.ones_like(mask), mask, position_ids_BT=positions).lengths == (2, 2, 3)
+
+
+def test_columns_with_holes_say_nothing_about_texts():
+    mask = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 1]])
+    assert pack(torch.ones_like(mask), mask, position_ids_BT=torch.arange(4)[None]).lengths == (3, 2)
 
 
 def test_joined_batches_are_the_batch_of_all_rows() -> None:
