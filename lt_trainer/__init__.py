@@ -109,6 +109,10 @@ if TYPE_CHECKING:
     from lt_trainer.state import TrainerControl as TrainerControl
     from lt_trainer.state import TrainerState as TrainerState
     from lt_trainer.state import TrainOutput as TrainOutput
+    from lt_trainer.tasks.causal_lm import CausalLM as CausalLM
+    from lt_trainer.tasks.causal_lm import CausalLMData as CausalLMData
+    from lt_trainer.tasks.masked_lm import MaskedLM as MaskedLM
+    from lt_trainer.tasks.masked_lm import MaskedLMData as MaskedLMData
     from lt_trainer.tasks.text_classification import TextClassification as TextClassification
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
@@ -204,6 +208,10 @@ _HOME = {
     "TrainerControl": "state",
     "TrainerState": "state",
     "TrainOutput": "state",
+    "CausalLM": "tasks.causal_lm",
+    "CausalLMData": "tasks.causal_lm",
+    "MaskedLM": "tasks.masked_lm",
+    "MaskedLMData": "tasks.masked_lm",
     "TextClassification": "tasks.text_classification",
     "TextClassificationData": "tasks.text_classification",
     "AutoTokenizer": "tokenization",

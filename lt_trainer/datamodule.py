@@ -210,6 +210,12 @@ class TaskData(pl.LightningDataModule):
         """Tokens of the tokenizer."""
         return len(self.tokenizer)
 
+    @property
+    def shown_labels(self) -> list[str] | None:
+        """What labels say, by their numbers, to whoever looks at a batch; None where they are tokens or numbers."""
+        names: list[str] | None = getattr(self, "label_names", None)  # which tasks with classes have
+        return names
+
     @cached_property
     def rows(self) -> Mapping[str, Any]:
         """The splits that were given, as they are where they come from."""

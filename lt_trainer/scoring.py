@@ -127,6 +127,7 @@ def evaluate(
     kept = evaluation.collect(driver, everywhere=predicts) if predicts or not scorer.by_batch else Kept()
     loss, num_rows = evaluation.loss(driver), evaluation.num_rows(driver)
     own = facade.task.scores(driver) if facade.task is not None and loss is not None else {}
+    own |= facade.task.loss_scores(loss) if facade.task is not None and loss is not None else {}
     metrics = ({} if loss is None else {"loss": loss}) | own | scorer.result(evaluation, driver, kept)
     metrics = {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": n for name, n in metrics.items()}
     steps = math.ceil(num_rows / (args.per_device_eval_batch_size * engine.world_size))

@@ -182,6 +182,10 @@ def test_public_names_are_pinned():
         "DataCollatorForPermutationLanguageModeling",
         "DataCollatorForWholeWordMask",
         "DataCollatorWithFlattening",
+        "CausalLM",
+        "CausalLMData",
+        "MaskedLM",
+        "MaskedLMData",
     }
 
 

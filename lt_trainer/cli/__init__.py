@@ -27,6 +27,7 @@ COMMANDS = {
     "test": "measure a model on the test rows",
     "predict": "write a prediction for each row as JSON lines",
     "explain": "show what a configuration comes to: steps, devices, precision, who does what",
+    "show": "print the first rows of a batch: tokens, labels and masks as they go into the model",
     "demo": "train a small text classifier on built-in text, or on a file of yours",
 }
 RUNS = ("fit", "validate", "test", "predict")  # commands of LightningCLI
@@ -101,6 +102,10 @@ def _configured(command: str, argv: list[str]) -> None:
         from lt_trainer.cli.explain import explain_request
 
         print(explain_request(request))
+    elif command == "show":
+        from lt_trainer.cli.show import show_request
+
+        show_request(request)
     else:
         from lt_trainer.cli.lightning import run
 

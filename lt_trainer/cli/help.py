@@ -30,6 +30,10 @@ examples:
 
 OWN = {
     "predict": ["  --output FILE          for the JSON lines; without it they go to standard output"],
+    "show": [
+        "  --num_rows N           how many rows (4)",
+        "  --split NAME           train, validation or test (train)",
+    ],
     "explain": ["  --num_rows N           rows of the training data, where no CSV, TSV or JSON-lines file tells"],
 }
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from lt_trainer.cli.line import Option
 
 # The splits that a command can use; the first that are there.
-SPLITS = {"fit": ("train",), "validate": ("validation",), "test": ("test",), "predict": ("test", "validation")}
+ALL = ("train", "validation", "test")
+SPLITS = {
+    **{"fit": ("train",), "validate": ("validation",), "test": ("test",), "predict": ("test", "validation")},
+    "show": ALL,
+}
 DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 
 
@@ -61,24 +65,24 @@ class Merge:
     def fill(self, command: str) -> None:
         """Fills in what follows from the rest: the tokenizer from the model, a trained model from output_dir."""
         model, data = self.values["model"], self.values["data"]
-        if command != "fit":
+        if command not in ("fit", "show"):
             self._use_trained()
-            for split in {"train", "validation", "test"} - {*SPLITS[command]}:  # read and tokenized for nothing
+            for split in {*ALL} - {*SPLITS[command]}:  # read and tokenized for nothing
                 data.pop(split, None)
         if "model" in model:
             data.setdefault("tokenizer", model["model"])
 
     def check_given(self, command: str) -> None:
         """Finds what is missing, names and files."""
-        for section in ("model", "data"):
+        for section in ("data",) if command == "show" else ("model", "data"):
             for name, parameter in self.names.settable[section].items():
                 given = (section, name) in self.origins or name in self.values[section] or name in FOLLOWS
                 if parameter.default is REQUIRED and not given:
                     self.problems.append(f"{section}.{name} is missing: write --{section}.{name}, or set it in a file")
         splits = SPLITS[command]
-        if self._takes(*splits) and not any(("data", split) in self.origins for split in splits):
+        if self._takes(*splits) and not any(("data", name) in self.origins for name in (*splits, "dataset")):
             self.problems.append(f"{command} needs rows: give --{splits[0]}_file FILE (data.{splits[0]})")
-        self.check_files(*(splits if command != "fit" else ("train", "validation", "test")))
+        self.check_files(*(splits if command != "fit" else ALL))
 
     def _takes(self, *splits: str) -> bool:
         """Whether the data takes such rows: a task may make its own, and of a class of the user's nobody knows."""
@@ -122,7 +126,8 @@ class Merge:
     def check_evaluation(self) -> None:
         """An evaluation that is asked for needs rows."""
         strategy = self.values["args"].get("eval_strategy", "no")
-        if strategy != "no" and self.values["data"].get("validation") is None and self._takes("validation"):
+        given = any(self.values["data"].get(name) is not None for name in ("validation", "dataset"))
+        if strategy != "no" and not given and self._takes("validation"):
             problem = (
                 f"eval_strategy={strategy!r} without evaluation rows: give --validation_file FILE (data.validation)"
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lt_trainer.cli.line import Line, Option
 
-OPTIONS = {"predict": ("output",), "explain": ("num_rows",)}  # of a command itself
+OPTIONS = {"predict": ("output",), "explain": ("num_rows",), "show": ("num_rows", "split")}  # of a command itself
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Request:
     """What a command line asks for.
 
     Attributes:
-        command: fit, validate, test, predict or explain.
+        command: fit, validate, test, predict, explain or show.
         task: its name; None only for explain.
         args: the training arguments, read and checked.
         sections: what was given, by section and name.
@@ -109,7 +109,7 @@ def _read_files(command: str, line: Line) -> tuple[list[Entry], str | None]:
     for word in [word for option in configs for word in option.values[1:]] + line.words:
         if word in TASKS:
             tasks.append(Entry("task", word, word))
-        elif word.endswith((".yaml", ".yml", ".json")) or command == "explain":
+        elif word.endswith((".yaml", ".yml", ".json")) or command in ("explain", "show"):
             names.append(word)
         else:
             problem = f"{word!r}: expected a task ({', '.join(TASKS)}), a .yaml file or --options{near(word, TASKS)}"

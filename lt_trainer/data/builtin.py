@@ -10,6 +10,7 @@ blind here, a model that reads words in their places is not: that is what the de
 from __future__ import annotations
 
 import random
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LABELS = ("first", "second", "undecided")
 NUM_TRAIN_ROWS, NUM_EVAL_ROWS = 3500, 500
+NUM_TRAIN_TEXTS, NUM_EVAL_TEXTS = 600, 60  # of language modelling
+REMARKS = (1, 4, 2, 6, 3, 5)  # in a text, in turn
 FIRST, SECOND, UNDECIDED = range(3)
 GOOD, P_WRONG = 0.6, 0.12
 
@@ -165,9 +168,10 @@ def load_builtin(task: str) -> DatasetDict:
     """Returns the built-in data set of a task. It is the same on every machine and Python.
 
     Args:
-        task: only "text-classification" so far.
+        task: "text-classification", "causal-lm" or "masked-lm".
 
     Returns:
+        For language modelling `train` (600 rows) and `eval` (60 rows) with `text`, one to six remarks. Else
         `train` (3,500 rows) and `eval` (500 rows that are not in `train`) with `text` (str) and `label` (`ClassLabel`,
         so that the names travel with the data: `dataset["train"].features["label"].names`).
 
@@ -176,9 +180,11 @@ def load_builtin(task: str) -> DatasetDict:
     """
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+    if task in ("causal-lm", "masked-lm"):
+        return _texts()
     if task != "text-classification":
         raise ValueError(
-            f"task={task!r}: expected 'text-classification', the one task with built-in data so far: "
+            f"task={task!r}: expected 'text-classification', 'causal-lm' or 'masked-lm', which have built-in data: "
             "read rows of your own with lt_trainer.data.readers.read_rows"
         )
     rows = preferences(NUM_EVAL_ROWS + NUM_TRAIN_ROWS)
@@ -190,6 +196,17 @@ def load_builtin(task: str) -> DatasetDict:
             for name, part in parts.items()
         }
     )
+
+
+def _texts() -> DatasetDict:
+    """Texts of one to six remarks: `train` (600 rows) and `eval` (60 rows), with `text` (str)."""
+    from datasets import Dataset, DatasetDict
+
+    counts = [REMARKS[i % len(REMARKS)] for i in range(NUM_EVAL_TEXTS + NUM_TRAIN_TEXTS)]
+    remarks = iter(text for text, _ in preferences(sum(counts)))
+    texts = [" ".join(islice(remarks, count)) for count in counts]
+    parts = {"train": texts[NUM_EVAL_TEXTS:], "eval": texts[:NUM_EVAL_TEXTS]}
+    return DatasetDict({name: Dataset.from_dict({"text": part}) for name, part in parts.items()})
 
 
 def preferences(num_rows: int, seed: int = 0) -> list[tuple[str, int]]:

@@ -93,6 +93,10 @@ class Task(StepModule):
         """The metrics over the rows of all processes; nothing where there were no labels."""
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}  # type: ignore[operator]
 
+    def loss_scores(self, loss: float) -> dict[str, float]:
+        """Metrics that follow from the mean loss of a target alone; nothing by default."""
+        return {}
+
     def prepare_data_module(self, data: TaskData) -> None:
         """Tells the data what a trained model knows, before its rows are read to measure it; nothing by default."""
 
@@ -165,7 +169,7 @@ class Task(StepModule):
         if loss is None:  # no process had labels, so no metric has anything to compute
             return
         self.log(f"{prefix}_loss", loss, prog_bar=True)
-        for name, value in self.scores(self.driver).items():
+        for name, value in {**self.loss_scores(loss), **self.scores(self.driver)}.items():
             self.log(f"{prefix}_{name}", value, prog_bar=True)
 
 

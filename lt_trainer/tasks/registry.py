@@ -33,6 +33,15 @@ TASKS = {
         "TextClassificationData",
         linked={name: name for name in ("num_labels", "label_names", "problem_type", "vocab_size")},
     ),
+    "causal-lm": TaskEntry(
+        "lt_trainer.tasks.causal_lm",
+        "CausalLM",
+        "CausalLMData",
+        linked={"vocab_size": "vocab_size", "packing": "packing"},
+    ),
+    "masked-lm": TaskEntry(
+        "lt_trainer.tasks.masked_lm", "MaskedLM", "MaskedLMData", linked={"vocab_size": "vocab_size"}
+    ),
 }
 
 

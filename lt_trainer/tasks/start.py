@@ -11,7 +11,9 @@ from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.bert import BertConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lt_trainer.models.configuration import PretrainedConfig
 
 # A small BERT: two minutes on a CPU for some thousand rows. 0.02 for the initial weights suits a width of 768; at 128
 # some seeds stay on a plateau for ten epochs.
@@ -27,6 +29,7 @@ def start_model(
     *,
     vocab_size: int | None = None,
     label_names: Sequence[str] | None = None,
+    scratch: Callable[..., PretrainedConfig] | None = None,
     **settings: Any,
 ) -> nn.Module:
     """A model for a task.
@@ -36,6 +39,7 @@ def start_model(
         auto_class: the Auto class of the task's head.
         vocab_size: tokens of the tokenizer.
         label_names: names of the classes in the order of their numbers, for a model that is loaded.
+        scratch: makes the configuration of a model from scratch; None: that of the small BERT.
         settings: of the configuration, for a model that is loaded; None leaves it as the folder says.
 
     Raises:
@@ -54,11 +58,16 @@ def start_model(
                 f"model={SCRATCH!r}: expected vocab_size, the tokens of the tokenizer, received None: "
                 "give vocab_size=data.vocab_size"
             )
-        started: nn.Module = auto_class.from_config(BertConfig(**SMALL, vocab_size=vocab_size, **settings))
+        started: nn.Module = auto_class.from_config((scratch or small_bert)(vocab_size=vocab_size, **settings))
         return started
     started = auto_class.from_pretrained(model, **settings)
     check_vocabulary(started, vocab_size)
     return started
+
+
+def small_bert(**settings: Any) -> BertConfig:
+    """The configuration of a small BERT; `settings` are others than its sizes."""
+    return BertConfig(**SMALL, **settings)
 
 
 def check_vocabulary(model: nn.Module, vocab_size: int | None) -> None:

@@ -1,0 +1,293 @@
+"""Causal language modelling: each token predicts the next, in plain text, completions of prompts, or chats."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from lt_trainer.data.chats import answer_spans, labels_in
+from lt_trainer.data.collators import IGNORED_LABEL
+from lt_trainer.data.texts import PackedTexts, TextsCollator, cut
+from lt_trainer.data.tokenized import lengths_of
+from lt_trainer.datamodule import TaskData, check_texts
+from lt_trainer.models.auto import AutoModelForCausalLM
+from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.gpt2 import GPT2Config
+from lt_trainer.tasks.language import LanguageData, LanguageTask
+from lt_trainer.tasks.start import start_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from lt_trainer.data.tokenized import Columns
+    from lt_trainer.data.windows import Collate
+
+logger = logging.getLogger(__name__)
+PACKINGS = ("documents", "contaminated", "none")
+LONGEST_BLOCK = 1024  # where the tokenizer names a longer row, or none
+
+
+class CausalLM(LanguageTask):
+    """Predicts next tokens; logs the perplexity beside the loss, and never makes the logits for either.
+
+    Args:
+        model: a name or folder for `AutoModelForCausalLM`, "scratch" for a small GPT-2 with fresh weights, or a model.
+        vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
+        packing: of the data; a model that is not native has no way to keep the texts of a row apart.
+        learning_rate: see Task, as are the arguments after it.
+
+    Raises:
+        ValueError: packing="documents" for a model that is not native.
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module,
+        *,
+        vocab_size: int | None = None,
+        packing: str | None = None,
+        learning_rate: float = 5e-5,
+        lr_scheduler_type: str = "linear",
+        warmup_steps: int = 0,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        super().__init__(
+            start_model(model, AutoModelForCausalLM, vocab_size=vocab_size, scratch=small_gpt2),
+            learning_rate=learning_rate,
+            lr_scheduler_type=lr_scheduler_type,
+            warmup_steps=warmup_steps,
+            weight_decay=weight_decay,
+            max_grad_norm=max_grad_norm,
+        )
+        if packing == "documents" and not isinstance(self.model, PreTrainedModel):
+            raise ValueError(
+                f"packing='documents': expected a native model, received {type(self.model).__name__}, in which the "
+                "texts of a row would see each other: give the data packing='none'"
+            )
+
+
+def small_gpt2(**settings: Any) -> GPT2Config:
+    """The configuration of a GPT-2 that a CPU trains in minutes; `settings` are others than its sizes."""
+    sizes: dict[str, Any] = {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.05}
+    return GPT2Config(**sizes, bos_token_id=None, eos_token_id=None, **settings)
+
+
+class CausalLMData(LanguageData):
+    """Texts, prompts with their completions, or chats, in blocks of tokens.
+
+    Which of the three follows from the columns: `messages` (chats), `prompt` and `completion`, else `text`. Nothing of
+    a prompt, or of what others than the assistant say, is a target. A text that is longer than a block is cut into
+    pieces; of a prompt or a chat the end is cut off.
+
+    Args:
+        tokenizer: see TaskData, as are the next seven.
+        train: likewise.
+        validation: likewise.
+        test: likewise.
+        dataset: likewise.
+        dataset_config: likewise.
+        cache_dir: likewise.
+        overwrite_cache: likewise.
+        text_column: column of a text.
+        prompt_column: column of a prompt.
+        completion_column: column of what is to follow it.
+        messages_column: column of a chat: a list of {"role": ..., "content": ...}, written by the tokenizer's template.
+        block_size: most tokens of a row; None: what the tokenizer says, but 1024 at most.
+        packing: "documents" fills each row with whole texts that never see each other; "contaminated" puts all texts
+            behind each other and cuts, so that texts of a row do see each other; "none" keeps a text a row.
+        sample_by: what is one text in a .txt file: the whole "document", a "paragraph" or a "line".
+        add_eos: the end token behind each text, so that a model learns to stop; not with "contaminated".
+        batch_size: see TaskData, as are the arguments after it.
+    """
+
+    task = "causal-lm"
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        train: Any = None,
+        validation: Any = None,
+        test: Any = None,
+        dataset: Any = None,
+        dataset_config: str | None = None,
+        cache_dir: str | None = None,
+        overwrite_cache: bool = False,
+        text_column: str = "text",
+        prompt_column: str = "prompt",
+        completion_column: str = "completion",
+        messages_column: str = "messages",
+        block_size: int | None = None,
+        packing: str = "documents",
+        sample_by: str = "document",
+        add_eos: bool = True,
+        batch_size: int = 8,
+        eval_batch_size: int | None = None,
+        accumulation: int = 1,
+        num_workers: int = 0,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(
+            tokenizer,
+            train=train,
+            validation=validation,
+            test=test,
+            dataset=dataset,
+            dataset_config=dataset_config,
+            cache_dir=cache_dir,
+            overwrite_cache=overwrite_cache,
+            text_column=text_column,
+            sample_by=sample_by,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            accumulation=accumulation,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        if packing not in PACKINGS:
+            raise ValueError(
+                f"packing={packing!r}: expected one of {', '.join(PACKINGS)}: 'documents' keeps texts apart"
+            )
+        if block_size is not None and block_size < 2:
+            raise ValueError(f"block_size={block_size}: expected 2 tokens or more: one token predicts the next")
+        self.prompt_columns = (prompt_column, completion_column)
+        self.messages_column, self.add_eos = messages_column, add_eos
+        self._packing, self._block_size = packing, block_size
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """See TaskData; where it has no pad token, its end token takes that place."""
+        tokenizer = TaskData.tokenizer.func(self)  # type: ignore[attr-defined]
+        if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+            logger.warning(
+                "the tokenizer has no pad token: its end token %r (id %s) is taken; nobody reads it there, and at the "
+                "end of a text it stays a target",
+                *(tokenizer.eos_token, tokenizer.eos_token_id),
+            )
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @property
+    def block_size(self) -> int:
+        """Most tokens of a row."""
+        return self._block_size or min(self.tokenizer.model_max_length, LONGEST_BLOCK)
+
+    @property
+    def packing(self) -> str:
+        """How texts come into rows."""
+        return self._packing
+
+    # ---- rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of all three kinds."""
+        return (self.messages_column, *self.prompt_columns, self.text_column)
+
+    def columns_of(self, there: Iterable[str]) -> tuple[str, ...]:
+        """The columns that are read, of those that are there; none where no kind is whole."""
+        kinds = ((self.messages_column,), self.prompt_columns, (self.text_column,))
+        return next((kind for kind in kinds if set(kind) <= set(there)), ())
+
+    def check(self, rows: Any, split: str) -> None:
+        """Refuses rows of none of the three kinds."""
+        if not self.columns_of(rows.column_names or ()):
+            prompt, completion = self.prompt_columns
+            raise ValueError(
+                f"{split}: expected a column {self.text_column!r}, or {prompt!r} and {completion!r}, or "
+                f"{self.messages_column!r}, received {rows.column_names}: name yours in text_column, prompt_column and "
+                "completion_column, or messages_column"
+            )
+
+    def texts(self) -> Iterable[str]:
+        """See TaskData."""
+        rows = self.rows["train"]
+        for row in rows.select_columns(list(self.columns_of(rows.column_names))):
+            for value in row.values():
+                yield from [value] if isinstance(value, str) else (message["content"] for message in value)
+
+    def parameters(self) -> dict[str, Any]:
+        """Columns, sizes, the end token and the template."""
+        end = self.tokenizer.eos_token_id if self.add_eos else None
+        settings = {"columns": self.columns, "block_size": self.block_size, "packing": self.packing, "end": end}
+        return settings | {"template": self.tokenizer.chat_template}
+
+    def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
+        """Pieces of texts; or prompts and chats with -100 in `labels` for all that is no answer."""
+        kind = self.columns_of(columns)
+        if kind == (self.messages_column,):
+            return self._cut_off(*self._chats(columns[self.messages_column], numbers, split), numbers, split)
+        check_texts(columns, kind, numbers, split)
+        if kind == self.prompt_columns:
+            return self._cut_off(*self._prompts(*(columns[name] for name in kind)), numbers, split)
+        texts = [self._ended(ids) for ids in self.tokenizer(columns[self.text_column], verbose=False)["input_ids"]]
+        if self.packing == "contaminated":
+            texts = [list(chain.from_iterable(texts))]
+        return {"input_ids": [piece for ids in texts for piece in cut(ids, self.block_size)]}, 0
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        """A text with its end token, where it has none yet."""
+        end = self.tokenizer.eos_token_id
+        wanted = self.add_eos and self.packing != "contaminated" and end is not None
+        return [*ids, end] if wanted and ids[-1:] != [end] else ids
+
+    def _prompts(self, prompts: list[str], completions: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """A prompt is tokenized by itself, as it will be when the model is asked."""
+        first = self.tokenizer("a")["input_ids"][:1]
+        begin = first if first == [self.tokenizer.bos_token_id] else []
+        parts = (
+            self.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+            for part in (prompts, completions)
+        )
+        ids, labels = [], []
+        for asked, answered in zip(*parts, strict=True):
+            answer = self._ended(answered)
+            ids.append([*begin, *asked, *answer])
+            labels.append([IGNORED_LABEL] * (len(begin) + len(asked)) + answer)
+        return ids, labels
+
+    def _chats(self, chats: list[Any], numbers: list[int], split: str) -> tuple[list[list[int]], list[list[int]]]:
+        """What the assistant says, to the end of its turn, are the targets."""
+        ids, labels = [], []
+        for number, messages in zip(numbers, chats, strict=True):
+            text, spans = answer_spans(self.tokenizer, messages, f"{split}, row {number}")
+            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            ids.append(encoded["input_ids"])
+            labels.append(labels_in(encoded["input_ids"], encoded["offset_mapping"], spans))
+        return ids, labels
+
+    def _cut_off(
+        self, ids: list[list[int]], labels: list[list[int]], numbers: list[int], split: str
+    ) -> tuple[dict[str, list[Any]], int]:
+        """Rows of at most a block, each with a target."""
+        size = self.block_size
+        for number, row in zip(numbers, labels, strict=True):
+            if all(label == IGNORED_LABEL for label in row[1:size]):
+                raise ValueError(
+                    f"{split}, row {number}: expected an answer within block_size={size} tokens, received a row of "
+                    f"{len(row)} whose first {min(size, len(row))} hold none: raise block_size, or shorten the prompt"
+                )
+        cut_rows = sum(len(row) > size for row in ids)
+        return {"input_ids": [row[:size] for row in ids], "labels": [row[:size] for row in labels]}, cut_rows
+
+    def encoded(self, rows: Any, split: str) -> Any:
+        """See TaskData; in blocks where texts are packed."""
+        made = super().encoded(rows, split)
+        if self.packing != "documents" or not hasattr(made, "__len__"):
+            return made
+        packed = PackedTexts(made, lengths_of(made), self.block_size)
+        logger.info(
+            "%s: %d texts in %d rows of %d tokens, %.1f%% full",
+            *(split, len(made), len(packed), self.block_size, 100 * packed.filled),
+        )
+        return packed
+
+    @property
+    def pads(self) -> Collate:
+        """Rows of texts -> batch; the model takes them apart again."""
+        return TextsCollator(self.tokenizer.pad_token_id or 0)
