@@ -95,6 +95,7 @@ class Engine:
             predict=facade.predictor(),
             fire=facade.fire,
             check_batch=partial(check_batch, limits=self.limits),
+            on_nan=facade.args.on_nan,
         )
         names = facade.args.label_names
         return replace(hooks, label_names=tuple(names)) if names else hooks
@@ -130,10 +131,11 @@ class TrainingEngine(Engine):
             saves=plan.cadence.saving.kind,
             keeps_best=plan.saving.load_best,
             evaluates_first=plan.cadence.eval_on_start,
+            filters_nan=facade.args.on_nan == "ignore" and facade.args.logging_nan_inf_filter,
             rehearse=lambda: rehearsal.rehearse(self),
         )
         self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
-        self.module.hooks.votes = self._votes
+        self.module.hooks.votes, self.module.hooks.before_stop = self._votes, self._save_step_before
         self._restored: tuple[CheckpointState, Path] | None = None
         self._unannounced: list[TrainerState] = []  # states whose checkpoint is being written
         self._announced = self._failed = 0
@@ -203,9 +205,9 @@ class TrainingEngine(Engine):
             self.saver.release()
 
     def mean_loss(self) -> float:
-        """The mean loss of a step, over all steps of the run, also those before a resume."""
+        """The mean loss of a step, over all steps of the run but those skipped, also those before a resume."""
         self.bridge.flush(self.module)
-        return self.bridge.total_loss / max(self.facade.state.global_step, 1)
+        return self.bridge.total_loss / max(self.facade.state.global_step - self.bridge.skipped_steps, 1)
 
     def watch(self, metrics: Mapping[str, float]) -> None:
         """Steps a schedule that follows a metric of the evaluation; any other has stepped with the optimizer."""
@@ -241,6 +243,13 @@ class TrainingEngine(Engine):
             weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
             job = partial(self.saver.write_best, weights, config, self._extras)
             self.writer.submit(job, "best", counts=False)
+
+    def _save_step_before(self) -> None:
+        """A step ends the run (`on_nan`): what it found is saved, random state and all, unless that was just done."""
+        if self.facade.state.global_step > 0 and not self.bridge.is_saved:
+            self.bridge.back_to_step_begin()
+            self.save_checkpoint(is_best=False)
+            self.collect()
 
     def collect(self) -> None:
         """Waits for what is being written, and tells the callbacks of it."""

@@ -13,7 +13,7 @@ This is the whole order of a step, whoever calls it (the facade's `Trainer`, the
                 backward                                    # ranks exchange gradients in the last one alone
                 on_substep_end                              # (all but the last)
             on_before_optimizer_step:                       # Lightning has unscaled fp16 gradients by now
-                grad_norm = norm over all gradients; clip
+                grad_norm = norm over all gradients; clip; drop them where it is not finite (on_nan)
                 on_pre_optimizer_step
             optimizer.step
             on_optimizer_step
@@ -26,6 +26,8 @@ does not depend on how a step is cut up (https://github.com/huggingface/transfor
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -53,6 +55,8 @@ from lt_trainer.optim import Watcher
 from lt_trainer.packed import PackedBatch, alike, join_inputs
 from lt_trainer.private import OwnTransfer
 
+logger = logging.getLogger(__name__)
+
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 PASS_TOKENS = 1024  # of an evaluation: of more, what lies between the products no longer fits a cache (docs/log.md)
 UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, float], tuple[torch.Tensor, Any]]
@@ -69,12 +73,18 @@ class StepOutcome:
         grad_norm: before clipping, over all parameters, 0-d.
         learning_rate: of the first group, as the step used it.
         plain_loss: as `loss`, without label smoothing; None where nothing is smoothed.
+        skipped: whether the weights stayed as they were, since a gradient was not finite (`on_nan`).
     """
 
     loss: torch.Tensor
     grad_norm: torch.Tensor | None
     learning_rate: float
     plain_loss: torch.Tensor | None = None
+    skipped: bool = False
+
+
+class NonFiniteError(ArithmeticError):
+    """A gradient was NaN or infinite: the weights are those of the step before."""
 
 
 @dataclass
@@ -92,6 +102,9 @@ class StepHooks:
         check_batch: raises on a batch that the model cannot take (batch, rows).
         criterion: label smoothing and class weights of the model's own loss.
         label_names: the batch's columns that hold labels; empty: those that the model takes.
+        on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
+            goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
+        before_stop: called before "stop" raises.
         votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
     """
 
@@ -103,6 +116,8 @@ class StepHooks:
     check_batch: Callable[[Batch, list[int]], None] | None = None
     criterion: Criterion = field(default_factory=Criterion)
     label_names: tuple[str, ...] = ()
+    on_nan: str = "stop"
+    before_stop: Callable[[], None] = field(default=lambda: None)
     votes: Callable[[], tuple[int, ...]] = tuple
 
 
@@ -139,6 +154,8 @@ class StepModule(OwnTransfer):
         self.num_targets = torch.ones((), dtype=torch.long)  # of the current step, over all ranks
         self.votes = torch.zeros(0, dtype=torch.long)
         self._grad_norm: torch.Tensor | None = None
+        self._parameters_list: list[nn.Parameter] = []
+        self._skips = False
 
     # ---- training
 
@@ -161,6 +178,7 @@ class StepModule(OwnTransfer):
     def on_fit_start(self) -> None:
         """Lightning keeps the mode that it finds, and loaded models are in eval mode (lightning#20105)."""
         self.train()
+        self._parameters_list = list(self.model.parameters())  # walking the modules takes longer than the norm
 
     def prepare(self, batch: Any, device: torch.device) -> Window:
         """Counts the targets and packs the rows on the CPU, then moves what is left."""
@@ -205,19 +223,21 @@ class StepModule(OwnTransfer):
         learning_rate = optimizer.param_groups[0]["lr"]
         sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
         self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[1:]
-        total = torch.zeros((), device=self.device)
+        losses = []
         optimizer.zero_grad()
         for i, batch in enumerate(window.batches):
             last = i == len(window.batches) - 1
             with self.driver.micro_batch(last):
-                total += self._micro_batch(batch, window.counts[i], window.is_blank(i))
+                losses.append(self._micro_batch(batch, window.counts[i], window.is_blank(i)))
             if not last:
                 self.hooks.fire("on_substep_end")
-        self._step(optimizer)
+        skipped = self._step(optimizer)
+        if skipped:
+            self._told_of_nan(window, losses)
+        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         plain = self.hooks.criterion.take_plain()
-        self.outcome = StepOutcome(
-            total, self._grad_norm, learning_rate, plain_loss=None if plain is None else plain / self.num_targets
-        )
+        plain = None if plain is None else plain / self.num_targets
+        self.outcome = StepOutcome(total, self._grad_norm, learning_rate, plain, skipped)
         return {"loss": total}
 
     def _micro_batch(self, batch: Batch, count: float, blank: bool) -> torch.Tensor:
@@ -230,21 +250,57 @@ class StepModule(OwnTransfer):
         self.manual_backward(loss * world_size)
         return loss.detach()
 
-    def _step(self, optimizer: Any) -> None:
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # fp16 alone has one
+    def _step(self, optimizer: Any) -> bool:
+        """Lets the optimizer and the schedule step; whether the weights stayed as they were."""
+        scaler = self._scaler
         scale = scaler.get_scale() if scaler is not None else None
+        self._skips = False
         optimizer.step()
         self.hooks.fire("on_optimizer_step")
         scheduler = self.lr_schedulers()
         assert not isinstance(scheduler, list | ReduceLROnPlateau)  # Lightning's type of them all
-        if scheduler is not None and (scaler is None or scaler.get_scale() >= scale):
+        if scheduler is not None and not self._skips and (scaler is None or scaler.get_scale() >= scale):
             scheduler.step()
+        return self._skips
+
+    @property
+    def _scaler(self) -> Any:
+        """Of the gradients, in fp16 alone: it skips a step by itself where they overflow, which is its way of work."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measures and clips, after Lightning has unscaled the gradients of fp16."""
         assert self.driver is not None
-        self._grad_norm = self.driver.clip(self.model.parameters(), self.max_grad_norm)
+        self._grad_norm = norm = self.driver.clip(self._parameters_list, self.max_grad_norm)
+        if self.hooks.on_nan != "ignore" and self._scaler is None and not math.isfinite(norm):
+            self._skips = True
+            for parameter in self._parameters_list:  # an optimizer leaves alone what has no gradient, its state too
+                parameter.grad = None
         self.hooks.fire("on_pre_optimizer_step")
+
+    def _told_of_nan(self, window: Window, losses: list[torch.Tensor]) -> None:
+        """Names step, rank and rows of gradients that are not finite, and raises where that is to stop the run.
+
+        Raises:
+            NonFiniteError: `on_nan` is "stop".
+        """
+        assert self.driver is not None
+        bad = [rows for rows, loss in zip(window.rows, losses, strict=True) if not math.isfinite(loss)]
+        found = [
+            (rank, rows) for rank, rows in enumerate(self.driver.gather([r for rows in bad for r in rows])) if rows
+        ]
+        where = "; ".join(f"rank {rank}, rows {rows[:32]} of train_dataset" for rank, rows in found)
+        assert self._grad_norm is not None
+        what = f"step {self.trainer.global_step}: the gradients are not finite (norm {float(self._grad_norm)})"
+        what += f": {where or 'every loss is finite, so they overflowed in the backward pass'}"
+        if self.hooks.on_nan == "skip":
+            logger.warning("%s. The weights stay as they were, and training goes on", what)
+            return
+        self.hooks.before_stop()
+        raise NonFiniteError(
+            f"{what}. The weights are those of the step before. Look at these rows, lower learning_rate, or set "
+            "on_nan='skip' to leave such steps out, on_nan='ignore' to train on"
+        )
 
     def loss(self, batch: Batch, num_targets: torch.Tensor, count: float) -> tuple[torch.Tensor, Any]:
         """The part of a step's loss that one micro-batch brings.

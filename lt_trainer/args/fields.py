@@ -27,6 +27,7 @@ LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passiv
 TOKENS = {"all": "all", "non_padding": "non_padding", "no": "no", True: "all", False: "no"}
 TOKENS |= {"True": "all", "true": "all", "False": "no", "false": "no"}
 DEBUG = ("underflow_overflow", "tpu_metrics_debug")
+ON_NAN = ("stop", "skip", "ignore")
 SAMPLING = ("random", "sequential", "group_by_length", "batch_rebalance")
 BACKENDS = ("nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl")
 
@@ -154,7 +155,10 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     logging_strategy: str = arg("steps", "when to log: no, steps or epoch", IntervalStrategy)
     logging_steps: float = arg(500, "steps between logs, or a share", STEPS)
     logging_first_step: bool = arg(False, "log the first step too")
-    logging_nan_inf_filter: bool = arg(True, "leave NaN and infinite losses out of the logged mean")
+    on_nan: str = arg(
+        "stop", "gradients that are not finite: stop before they reach the weights, skip the step, or ignore", ON_NAN
+    )
+    logging_nan_inf_filter: bool = arg(True, "leave NaN and infinite losses out of the log, with on_nan=ignore")
     log_level: str = arg("passive", "level of the log on the main process; passive: as it is set", LOG_LEVELS)
     log_level_replica: str = arg("warning", "level of the log on all other processes", LOG_LEVELS)
     log_on_each_node: bool = arg(True, "one process of each machine logs; False: one of all")

@@ -26,7 +26,6 @@ NOT_YET = {
     "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
     "length_column_name": "leave it out, as train_sampling_strategy",
-    "logging_nan_inf_filter": "leave it out",
     "neftune_noise_alpha": "leave it out",
     "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",

@@ -24,7 +24,7 @@ import lightning.pytorch as pl
 import torch
 
 from lt_trainer import private
-from lt_trainer.checkpoint.rng import set_rng_state
+from lt_trainer.checkpoint.rng import generators, set_generators, set_rng_state
 from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
 
@@ -83,6 +83,7 @@ class Bridge(pl.Callback):
         saves: `save_strategy`.
         keeps_best: the best weights are kept even where no checkpoint is due.
         evaluates_first: `eval_on_start`.
+        filters_nan: losses that are not finite stay out of the logged mean, as in `transformers`.
         rehearse: raises where an evaluation is going to fail.
     """
 
@@ -95,10 +96,11 @@ class Bridge(pl.Callback):
         saves: str,
         keeps_best: bool,
         evaluates_first: bool,
+        filters_nan: bool = False,
         rehearse: Callable[[], None] = lambda: None,
     ) -> None:
         self.facade, self.sampler, self.signals = facade, sampler, signals
-        self.rehearse = rehearse
+        self.rehearse, self.filters_nan = rehearse, filters_nan
         self.saves, self.keeps_best, self.evaluates_first = saves, keeps_best, evaluates_first
         self.total_loss = 0.0  # of all steps that were logged
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
@@ -106,6 +108,9 @@ class Bridge(pl.Callback):
         self._epoch = self._steps_in_epoch = self._steps_before = 0
         self._stopped = False  # by a signal: nothing but the save of the step follows
         self._rng: dict[str, Any] | None = None
+        self._rng_before: dict[str, Any] | None = None  # the step that is running
+        self.skipped_steps = 0  # by `on_nan`
+        self._skipped_loss: torch.Tensor | None = None  # of a step since the last log
 
     # ---- Lightning's hooks
 
@@ -129,6 +134,9 @@ class Bridge(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Called by Lightning before an optimizer step."""
+        assert isinstance(pl_module, StepModule)
+        if pl_module.hooks.on_nan == "stop":
+            self._rng_before = generators()
         self.facade.fire("on_step_begin")
 
     def on_train_batch_end(
@@ -136,7 +144,7 @@ class Bridge(pl.Callback):
     ) -> None:
         """Called by Lightning after an optimizer step: the state moves on, and the bridge acts."""
         assert isinstance(pl_module, StepModule)
-        self._loss = outputs["loss"] if self._loss is None else self._loss + outputs["loss"]
+        self._add_loss(pl_module, outputs["loss"])
         self._steps_in_epoch += 1
         state = self.facade.state
         state.global_step = trainer.global_step
@@ -149,6 +157,18 @@ class Bridge(pl.Callback):
             self._stop(trainer, GRACEFUL[0] if terminated else GRACEFUL[1])
         if self.facade.control.should_epoch_stop:
             private.end_epoch(trainer)
+
+    def _add_loss(self, module: StepModule, loss: torch.Tensor) -> None:
+        """A skipped step's loss is logged and enters no mean; one that is to be filtered counts as the mean so far."""
+        assert module.outcome is not None
+        before = torch.zeros_like(loss) if self._loss is None else self._loss
+        if module.outcome.skipped:
+            self.skipped_steps += 1
+            self._skipped_loss, loss = loss, torch.zeros_like(loss)
+        elif self.filters_nan:
+            steps = 1 + self.facade.state.global_step - self._last_logged
+            loss = torch.where(torch.isfinite(loss), loss, before / steps)
+        self._loss = before + loss
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning after the last window of an epoch."""
@@ -194,7 +214,8 @@ class Bridge(pl.Callback):
         loss = self.flush(module)
         outcome = module.outcome
         assert outcome is not None
-        logs = {"loss": loss / steps}
+        logs = {"loss": loss / steps if self._skipped_loss is None else float("nan")}
+        self._skipped_loss = None
         if outcome.grad_norm is not None:
             logs["grad_norm"] = float(outcome.grad_norm)
         logs["learning_rate"] = outcome.learning_rate
@@ -213,6 +234,16 @@ class Bridge(pl.Callback):
 
     # ---- going on later
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the state of this step is in a checkpoint."""
+        return self._last_saved == self.facade.state.global_step
+
+    def back_to_step_begin(self) -> None:
+        """Puts the random state back to where the step began that is running."""
+        if self._rng_before is not None:
+            set_generators(self._rng_before)
+
     def progress(self, driver: Driver) -> dict[str, Any]:
         """Where the run is, as JSON: what global_step alone does not tell."""
         return {
@@ -221,6 +252,7 @@ class Bridge(pl.Callback):
             "epoch_ended": self.facade.control.should_epoch_stop,
             "total_loss": self.total_loss,
             "last_logged": self._last_logged,
+            "skipped_steps": self.skipped_steps,
             "losses": driver.gather(None if self._loss is None else float(self._loss)),
         }
 
@@ -242,7 +274,7 @@ class Bridge(pl.Callback):
             **saved.side.get("progress", {}),
         }
         self.total_loss, self._last_logged = progress["total_loss"], progress["last_logged"]
-        self._last_saved = state.global_step
+        self._last_saved, self.skipped_steps = state.global_step, progress.get("skipped_steps", 0)
         losses = [loss for loss in progress["losses"] if loss is not None]
         if losses and len(losses) != self.sampler.world_size:  # another number of processes: the sum is what counts
             losses = [sum(losses)]

@@ -55,3 +55,20 @@ def set_rng_state(state: dict[str, Any]) -> None:
             torch.cuda.set_rng_state(saved)
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
+
+
+def generators() -> dict[str, Any]:
+    """The states of this process's generators as they are, in microseconds; what devices have is in their own form."""
+    state = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.random.get_rng_state()}
+    if torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_generators(state: dict[str, Any]) -> None:
+    """Puts back what `generators` returned."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.random.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
