@@ -122,7 +122,12 @@ class TrainingEngine(Engine):
         self.batches = batches
         self.loader, self.sampler = build.windows_of(batches, plan.loader, training=True)
         self.num_train_rows = facade.num_examples(batches)
-        self.saver = Saver(facade.args.output_dir or "", plan.saving, is_writer=self.lightning.global_rank == 0)
+        self.saver = Saver(
+            facade.args.output_dir or "",
+            plan.saving,
+            is_writer=self.lightning.global_rank == 0,
+            saves=plan.cadence.saving.kind != "no",
+        )
         self.writer, self.host_copies, self.signals = BackgroundWriter(), HostCopies(), StopSignals()
         self.bridge = Bridge(
             facade,

@@ -45,12 +45,19 @@ class Part:
 
 
 class Kept(NamedTuple):
-    """What somebody reads of rows: nests of tensors (a batch on its way) or of numpy arrays; None where absent."""
+    """What somebody reads of rows: nests of tensors (a batch on its way) or of numpy arrays; None where absent.
+
+    `rows` are the numbers of the rows in the data set, in the order of the others, as numpy.
+    """
 
     predictions: Any = None
     labels: Any = None
     inputs: Any = None
     losses: Any = None
+    rows: Any = None
+
+
+_STORED = Kept._fields[:-1]
 
 
 class Evaluation:
@@ -70,6 +77,7 @@ class Evaluation:
         on_batch: gets every batch in place of its being kept, or, with `keeps_all`, beside it.
         keeps_all: see `on_batch`.
         read: called with each part as it comes, predictions included; nothing of them need be kept.
+        needs_labels: a batch without the columns that `label_names` names is an error.
     """
 
     def __init__(
@@ -85,11 +93,12 @@ class Evaluation:
         on_batch: Callable[[Kept], None] | None = None,
         keeps_all: bool = True,
         read: Callable[[Part], None] | None = None,
+        needs_labels: bool = False,
     ) -> None:
         self.read = read
         self.keep_predictions, self.ignore_keys, self.preprocess = keep_predictions, tuple(ignore_keys), preprocess
         self.pick_inputs, self.keeps_losses, self.concatenates = pick_inputs, keeps_losses, concatenates
-        self.hold, self.on_batch, self.keeps_all = hold, on_batch, keeps_all
+        self.hold, self.on_batch, self.keeps_all, self.needs_labels = hold, on_batch, keeps_all, needs_labels
         self._loss: torch.Tensor | None = None
         self._plain_loss: torch.Tensor | None = None
         self._count: float = 0
@@ -138,17 +147,17 @@ class Evaluation:
         if self.keeps_losses and part.loss is not None:
             losses = (part.loss / (part.count or 1)).detach().repeat(len(part.rows))
         inputs = self.pick_inputs(part.inputs) if self.pick_inputs is not None else None
-        return Kept(predictions, part.labels, inputs, losses)
+        return Kept(predictions, part.labels, inputs, losses, np.array(part.rows))
 
     def _store(self) -> None:
         for rows, kept in self._held:
             self._rows.append(rows)
-            for columns, nest in zip(self._columns, kept, strict=True):
+            for columns, nest in zip(self._columns, kept, strict=False):
                 columns.append(to_numpy(nest))
         self._held.clear()
 
     def _new_columns(self) -> tuple[Columns, ...]:
-        return tuple(Columns(concatenates=self.concatenates) for _ in Kept._fields)
+        return tuple(Columns(concatenates=self.concatenates) for _ in _STORED)
 
     def loss(self, driver: Driver) -> float | None:
         """The mean loss over the targets of all processes; None where no batch had labels."""
@@ -186,11 +195,12 @@ class Evaluation:
             for found, kept in self.batches(driver):
                 rows.append(found)
                 if everywhere or driver.rank == 0:
-                    for column, nest in zip(columns, kept, strict=True):
+                    for column, nest in zip(columns, kept, strict=False):
                         column.append(nest)
-        order = np.argsort([row for batch in rows for row in batch], kind="stable")
+        came = np.array([row for batch in rows for row in batch], np.int64)
+        order = np.argsort(came, kind="stable")
         in_order = bool((order == np.arange(len(order))).all())
-        return Kept(*(column.whole(None if in_order else order) for column in columns))
+        return Kept(*(column.whole(None if in_order else order) for column in columns))._replace(rows=came[order])
 
     def batches(self, driver: Driver) -> Iterator[tuple[list[int], Kept]]:
         """Every batch that was kept, rows and arrays, with the shares of all processes put together.
@@ -210,12 +220,14 @@ class Evaluation:
         """A batch of this process; None where it had no share of the last one."""
         if index >= len(self._rows):
             return None
-        return self._rows[index], Kept(*(columns.batch(index) for columns in self._columns))
+        rows = self._rows[index]
+        return rows, Kept(*(columns.batch(index) for columns in self._columns))._replace(rows=np.array(rows))
 
 
 def _together(shares: list[tuple[list[int], Kept]]) -> tuple[list[int], Kept]:
-    columns = tuple(Columns() for _ in Kept._fields)
+    columns = tuple(Columns() for _ in _STORED)
     for _, kept in shares:
-        for column, nest in zip(columns, kept, strict=True):
+        for column, nest in zip(columns, kept, strict=False):
             column.append(nest)
-    return [row for rows, _ in shares for row in rows], Kept(*(column.whole() for column in columns))
+    found = [row for rows, _ in shares for row in rows]
+    return found, Kept(*(column.whole() for column in columns))._replace(rows=np.array(found))

@@ -208,8 +208,14 @@ class StepModule(OwnTransfer):
         return not self.evaluation.wants_predictions or (splits and not self.evaluation.keeps_losses)
 
     def _labels(self, batch: Batch) -> tuple[Any, ...]:
-        names = self.hooks.label_names or label_names_of(self.model)
-        return tuple(batch[name] for name in names if batch.get(name) is not None)
+        named = self.hooks.label_names
+        found = tuple(batch[name] for name in named or label_names_of(self.model) if batch.get(name) is not None)
+        if len(found) < len(named) and (found or self.evaluation.needs_labels):
+            raise ValueError(
+                f"label_names={list(named)}: expected a column for each, received {sorted(batch)}: name those that the "
+                "data set has, or leave label_names out where the model's own are meant"
+            )
+        return found
 
     def training_step(self, window: Window, batch_idx: int) -> dict[str, torch.Tensor]:
         """One optimizer step; the module's text shows its order.

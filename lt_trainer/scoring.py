@@ -119,6 +119,7 @@ def evaluate(
         on_batch=scorer.add if streams else None,
         keeps_all=predicts or not streams,
         read=facade.task.add_scores if facade.task is not None and facade.task.reads_predictions else None,
+        needs_labels=not predicts,
     )
     if facade.task is not None:
         facade.task.begin_scores()
@@ -128,6 +129,8 @@ def evaluate(
     loss, num_rows = evaluation.loss(driver), evaluation.num_rows(driver)
     own = facade.task.scores(driver) if facade.task is not None and loss is not None else {}
     own |= facade.task.loss_scores(loss) if facade.task is not None and loss is not None else {}
+    if facade.model_preparation_time is not None:
+        own["model_preparation_time"] = facade.model_preparation_time
     metrics = ({} if loss is None else {"loss": loss}) | own | scorer.result(evaluation, driver, kept)
     metrics = {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": n for name, n in metrics.items()}
     steps = math.ceil(num_rows / (args.per_device_eval_batch_size * engine.world_size))

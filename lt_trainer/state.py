@@ -126,10 +126,16 @@ class TrainerControl(ExportableState):
 
 
 class EvalPrediction:
-    """What `compute_metrics` gets: unpacks as (predictions, label_ids), then inputs and losses where there are any."""
+    """What `compute_metrics` gets: unpacks as (predictions, label_ids), then inputs and losses where there are any.
 
-    def __init__(self, predictions: Any, label_ids: Any, inputs: Any = None, losses: Any = None) -> None:
+    `example_ids` are the numbers of the rows in the data set, one for each row of the predictions.
+    """
+
+    def __init__(
+        self, predictions: Any, label_ids: Any, inputs: Any = None, losses: Any = None, example_ids: Any = None
+    ) -> None:
         self.predictions, self.label_ids, self.inputs, self.losses = predictions, label_ids, inputs, losses
+        self.example_ids = example_ids
         self.elements = (predictions, label_ids, *(extra for extra in (inputs, losses) if extra is not None))
 
     def __iter__(self) -> Iterator[Any]:

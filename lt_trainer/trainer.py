@@ -130,6 +130,7 @@ class Trainer(Overridable, Results):
         self.loaders: dict[Any, Any] = {}  # of the evaluations of a run: see build.batch_loader
         self._engine: TrainingEngine | None = None
         self._evaluator: Engine | None = None
+        self.model_preparation_time: float | None = None  # seconds, of an evaluation that came before any training
         progress = PrinterCallback if self.args.disable_tqdm else ProgressCallback
         self.callback_handler = CallbackHandler(
             [DefaultFlowCallback, *reports(self.args.report_to), *(callbacks or ()), progress],
@@ -300,7 +301,10 @@ class Trainer(Overridable, Results):
 
         engine: Engine | None = self._engine
         if engine is None:
+            start, first = time.time(), self._evaluator is None and self.state.global_step == 0
             engine = self._evaluator = engines.evaluation_engine(self, self._evaluator)
+            if first:
+                self.model_preparation_time = round(time.time() - start, 4)
         metrics = self.compute_metrics
         return scoring.evaluate(engine, batches, prefix, ignore_keys, compute_metrics=metrics, predicts=predicts)
 

@@ -44,10 +44,12 @@ class Saver:
         output_dir: of the run.
         saving: the plan's part.
         is_writer: process 0 writes, all know where.
+        saves: whether checkpoints are written, so that the best can be one.
     """
 
-    def __init__(self, output_dir: str, saving: Saving, *, is_writer: bool = True) -> None:
+    def __init__(self, output_dir: str, saving: Saving, *, is_writer: bool = True, saves: bool = True) -> None:
         self.output_dir, self.saving, self.is_writer = Path(output_dir), saving, is_writer
+        self.saves = saves
         self._lock = FolderLock(self.output_dir)
         self._best_before: str | None = None
 
@@ -82,12 +84,13 @@ class Saver:
         name = self.saving.metric_for_best
         if name is None:
             return False
-        value, best = self.metric(metrics, name), state.best_metric
-        if math.isnan(value) or (
-            best is not None and (value <= best if self.saving.greater_is_better else value >= best)
-        ):
+        value, greater = self.metric(metrics, name), self.saving.greater_is_better
+        best = state.best_metric if state.best_metric is not None else (-math.inf if greater else math.inf)
+        if not (value > best if greater else value < best):
             return False
-        state.best_metric, state.best_global_step = value, state.global_step
+        state.best_metric = value
+        if self.saves:
+            state.best_global_step = state.global_step
         return True
 
     @staticmethod

@@ -118,7 +118,7 @@ def test_a_prefix_names_the_metrics_alike(build):
     theirs, ours = (
         build(library, compute_metrics=score).predict(ROWS, metric_key_prefix="probe").metrics for library in BOTH
     )
-    assert set(ours) == {name for name in theirs if not name.endswith("preparation_time")}
+    assert set(ours) == set(theirs)  # model_preparation_time too
     assert ours["probe_score"] == theirs["probe_score"] == 0.5
     assert ours["probe_kept"] == theirs["probe_kept"] == 2
     assert isinstance(ours["probe_score"], float)
@@ -277,3 +277,41 @@ def test_the_best_of_several_sets_is_the_one_that_was_named(build):
         losses = [entry["eval_a_loss"] for entry in trainer.state.log_history if "eval_a_loss" in entry]
         assert trainer.state.best_metric == min(losses)
     assert trainers[0].state.best_global_step == trainers[1].state.best_global_step
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1.0, 0.5], ids=str)
+@pytest.mark.parametrize("greater", [True, False])
+@pytest.mark.parametrize("saves", ["steps", "no"])
+def test_the_first_evaluation_is_the_best_alike(build, tmp_path, value, greater, saves):
+    """NaN, the worst number there is, and equals are no improvement."""
+    found = []
+    for library in BOTH:
+        scores = iter([value, value, 0.5])
+        trainer = build(
+            library,
+            compute_metrics=lambda p, scores=scores: {"score": next(scores)},
+            max_steps=3,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_strategy=saves,
+            save_steps=1,
+            metric_for_best_model="score",
+            greater_is_better=greater,
+        )
+        trainer.train()
+        best = trainer.state.best_metric
+        found.append((None if best in (None, -np.inf, np.inf) else best, trainer.state.best_global_step))
+    assert found[0] == found[1]
+
+
+def test_evaluation_keys_before_and_after_training_are_alike(build):
+    found = []
+    for library in BOTH:
+        trainer = build(library, max_steps=1)
+        keys = [sorted(trainer.evaluate())]
+        trainer.train()
+        keys.append(sorted(trainer.evaluate()))
+        other = build(library, max_steps=1)
+        other.train()
+        found.append([*keys, sorted(other.evaluate())])
+    assert found[0] == found[1]
