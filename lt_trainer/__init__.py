@@ -102,6 +102,8 @@ if TYPE_CHECKING:
     from lt_trainer.optim.named import get_scheduler as get_scheduler
     from lt_trainer.optim.named import get_wsd_schedule as get_wsd_schedule
     from lt_trainer.optim.watchers import GreedyLR as GreedyLR
+    from lt_trainer.seeds import enable_full_determinism as enable_full_determinism
+    from lt_trainer.seeds import set_seed as set_seed
     from lt_trainer.seq2seq_trainer import Seq2SeqTrainer as Seq2SeqTrainer
     from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
@@ -117,7 +119,6 @@ if TYPE_CHECKING:
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
     from lt_trainer.trainer import Trainer as Trainer
-    from lt_trainer.trainer import set_seed as set_seed
 
 _HOME = {
     "ConfigurationError": "args.check",
@@ -202,6 +203,8 @@ _HOME = {
     "T5Model": "models.t5",
     "T5PreTrainedModel": "models.t5",
     "Seq2SeqTrainer": "seq2seq_trainer",
+    "enable_full_determinism": "seeds",
+    "set_seed": "seeds",
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",
@@ -216,7 +219,6 @@ _HOME = {
     "TextClassificationData": "tasks.text_classification",
     "AutoTokenizer": "tokenization",
     "Trainer": "trainer",
-    "set_seed": "trainer",
 }
 
 __all__ = ["__version__", *_HOME]

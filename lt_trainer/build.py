@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import types
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,30 +22,33 @@ from lt_trainer.data.collators import (
 )
 from lt_trainer.data.language import DataCollatorForLanguageModeling
 from lt_trainer.data.loaders import BatchLoader, BatchWindows
-from lt_trainer.data.order import WindowSampler
+from lt_trainer.data.order import WindowSampler, length_grouped
 from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
 from lt_trainer.objective import count_targets, label_names_of, model_loss, predictions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
     from lt_trainer.args.plan import Loader, Plan
-    from lt_trainer.data.windows import Collate
+    from lt_trainer.data.windows import Batch, Collate
     from lt_trainer.module import UserLoss
     from lt_trainer.trainer import Trainer
 
 
-def make_sampler(plan: Loader, num_rows: int, *, training: bool, rank: int, world_size: int) -> WindowSampler:
-    """Shuffled windows for training, batches in the order of the rows for evaluation."""
+def make_sampler(
+    plan: Loader, num_rows: int, *, training: bool, rank: int, world_size: int, lengths: Sequence[int] | None = None
+) -> WindowSampler:
+    """Windows in the order that the arguments ask for in training, batches in the order of the rows for evaluation."""
     return WindowSampler(
         num_rows,
         plan.batch_size if training else plan.eval_batch_size,
         plan.accumulation if training else 1,
         seed=plan.seed if training else None,
+        order=length_grouped(lengths, plan.batch_size * plan.accumulation) if lengths is not None else plan.order,
         drop_last=plan.drop_last and training,
         rank=rank,
         world_size=world_size,
@@ -68,9 +72,32 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader:
         facts = find_facts(len(dataset) if training else None, facade.eval_dataset is not None)
         decided = plan(facade.args, facts)
         rank, world_size = global_rank(), decided.hardware.world_size
-        sampler = make_sampler(decided.loader, len(dataset), training=training, rank=rank, world_size=world_size)
+        lengths = lengths_of(facade, dataset) if training and decided.loader.order == "group_by_length" else None
+        sampler = make_sampler(
+            decided.loader, len(dataset), training=training, rank=rank, world_size=world_size, lengths=lengths
+        )
         known[key] = make_loader(decided.loader, dataset, collator(facade), sampler)
     return known[key]
+
+
+def lengths_of(facade: Trainer, dataset: Any) -> list[int]:
+    """Tokens of each row: of the column that `length_column_name` names where there is one, else counted."""
+    column, name = facade.args.length_column_name, "input_ids"
+    if facade.processing_class is not None:
+        name = getattr(facade.processing_class, "model_input_names", [name])[0]
+    columns = getattr(dataset, "column_names", None) or ()
+    if column in columns:
+        return [int(length) for length in dataset[column]]
+    if name in columns:
+        return [len(tokens) for tokens in dataset[name]]
+    first = dataset[0]
+    if not isinstance(first, Mapping) or name not in first:
+        raise ValueError(
+            f"train_sampling_strategy='group_by_length': expected rows with '{name}' or a column '{column}', received "
+            f"{sorted(first) if isinstance(first, Mapping) else type(first).__name__}: name the column of lengths in "
+            "length_column_name"
+        )
+    return [len(dataset[row][name]) for row in range(len(dataset))]
 
 
 def windows_of(loader: Any, plan: Loader, *, training: bool) -> tuple[Any, WindowSampler | BatchWindows]:
@@ -215,6 +242,30 @@ def prediction_step(
         return loss, None, None
     predictions = predictions_of(outputs, loss is not None, ignored) if predict is None else predict(model, batch)
     return loss, predictions, (labels[0] if len(labels) == 1 else labels or None)
+
+
+def token_counter(facade: Trainer) -> Callable[[Batch], int] | None:
+    """Counts the input tokens of a padded batch, as `include_num_input_tokens_seen` says; None where it says no."""
+    if facade.args.include_num_input_tokens_seen == "no":
+        return None
+    name = getattr(facade.model, "main_input_name", "input_ids")
+    pad = getattr(facade.processing_class, "pad_token_id", None)
+
+    def count(batch: Batch) -> int:
+        tokens = batch.get(name)
+        if tokens is None:
+            raise ValueError(
+                f"include_num_input_tokens_seen: expected batches with '{name}', received {sorted(batch)}: set "
+                "main_input_name on the model, or include_num_input_tokens_seen='no'"
+            )
+        if facade.args.include_num_input_tokens_seen == "non_padding":
+            if batch.get("attention_mask") is not None:
+                return int(batch["attention_mask"].sum())
+            if pad is not None:
+                return int((tokens != pad).sum())
+        return int(tokens.numel())
+
+    return count
 
 
 def criterion(facade: Trainer) -> Criterion:

@@ -172,8 +172,9 @@ def _prepare(options: argparse.Namespace, rows: dict[str, Dataset], names: list[
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.callbacks.epoch_lines import EpochLines
     from lt_trainer.callbacks.progress import ProgressCallback
+    from lt_trainer.seeds import set_seed
     from lt_trainer.tasks.text_classification import TextClassification, TextClassificationData
-    from lt_trainer.trainer import Trainer, set_seed
+    from lt_trainer.trainer import Trainer
 
     args = TrainingArguments(
         output_dir=options.output_dir,

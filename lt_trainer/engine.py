@@ -24,6 +24,7 @@ from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts, set_tf32
 from lt_trainer.module import StepHooks, StepModule
+from lt_trainer.neftune import noisy_embeddings
 from lt_trainer.optim import Watcher, optimizer_class
 from lt_trainer.overrides import is_overridden, makes_optimizer
 from lt_trainer.state import TrainerState
@@ -96,6 +97,7 @@ class Engine:
             fire=facade.fire,
             check_batch=partial(check_batch, limits=self.limits),
             on_nan=facade.args.on_nan,
+            count_tokens=build.token_counter(facade),
         )
         names = facade.args.label_names
         return replace(hooks, label_names=tuple(names)) if names else hooks
@@ -136,6 +138,7 @@ class TrainingEngine(Engine):
             saves=plan.cadence.saving.kind,
             keeps_best=plan.saving.load_best,
             evaluates_first=plan.cadence.eval_on_start,
+            empties_cache=facade.args.torch_empty_cache_steps,
             filters_nan=facade.args.on_nan == "ignore" and facade.args.logging_nan_inf_filter,
             rehearse=lambda: rehearsal.rehearse(self),
         )
@@ -181,6 +184,8 @@ class TrainingEngine(Engine):
         state = read_state(saved.trainer_state, folder, now)
         epoch, steps = self.bridge.restore(saved, state, duration.steps_per_epoch, self.lightning.global_rank)
         private.go_on_from(self.lightning, epoch=epoch, global_step=state.global_step)
+        if self.facade.args.ignore_data_skip:
+            steps = self.bridge.begin_with_the_first_row()
         self.sampler.epoch, self.sampler.start = epoch, steps
         self.facade.callback_handler.restore(state.stateful_callbacks or {})
         logger.warning("going on from %s, step %d of %d", folder, state.global_step, state.max_steps)
@@ -194,7 +199,7 @@ class TrainingEngine(Engine):
         """
         self.facade.callback_handler.train_dataloader = self.batches
         try:
-            with self.signals:
+            with self.signals, noisy_embeddings(self.facade.model, self.facade.args.neftune_noise_alpha):
                 self.lightning.fit(self.module, train_dataloaders=self.loader)
                 self.collect()
         except SystemExit:  # Lightning's answer to KeyboardInterrupt

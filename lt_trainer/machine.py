@@ -32,6 +32,14 @@ def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
     )
 
 
+def empty_cache() -> None:
+    """Gives back the memory that the allocator of the accelerator keeps for later; nothing on a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
 def global_rank() -> int:
     """The number of this process among all, as torchrun, SLURM or Lightning's own launcher say: 0 writes."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):

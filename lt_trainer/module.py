@@ -102,6 +102,7 @@ class StepHooks:
         check_batch: raises on a batch that the model cannot take (batch, rows).
         criterion: label smoothing and class weights of the model's own loss.
         label_names: the batch's columns that hold labels; empty: those that the model takes.
+        count_tokens: input tokens of a padded batch; None counts nothing.
         on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
             goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
         before_stop: called before "stop" raises.
@@ -116,6 +117,7 @@ class StepHooks:
     check_batch: Callable[[Batch, list[int]], None] | None = None
     criterion: Criterion = field(default_factory=Criterion)
     label_names: tuple[str, ...] = ()
+    count_tokens: Callable[[Batch], int] | None = None
     on_nan: str = "stop"
     before_stop: Callable[[], None] = field(default=lambda: None)
     votes: Callable[[], tuple[int, ...]] = tuple
@@ -153,6 +155,7 @@ class StepModule(OwnTransfer):
         self.driver: Driver | None = None
         self.num_targets = torch.ones((), dtype=torch.long)  # of the current step, over all ranks
         self.votes = torch.zeros(0, dtype=torch.long)
+        self.num_tokens = 0  # of the current step, over all ranks, where they are counted
         self._grad_norm: torch.Tensor | None = None
         self._parameters_list: list[nn.Parameter] = []
         self._skips = False
@@ -193,6 +196,8 @@ class StepModule(OwnTransfer):
             0 if window.is_blank(i) else count_targets(self.model, b, self.hooks.criterion)
             for i, b in enumerate(window.batches)
         ]
+        if self.hooks.count_tokens is not None and self.trainer.training:
+            window.num_tokens = sum(self.hooks.count_tokens(b) for i, b in enumerate(window.batches) if window.rows[i])
         if self.packs:
             assert isinstance(self.model, PreTrainedModel)
             window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
@@ -227,7 +232,12 @@ class StepModule(OwnTransfer):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         learning_rate = optimizer.param_groups[0]["lr"]
-        sums = self.driver.sum(torch.tensor([sum(window.counts), *self.hooks.votes()]))
+        counts = [sum(window.counts), *self.hooks.votes()]
+        if self.hooks.count_tokens is not None:
+            counts.append(window.num_tokens)
+        sums = self.driver.sum(torch.tensor(counts))
+        if self.hooks.count_tokens is not None:
+            self.num_tokens, sums = int(sums[-1]), sums[:-1]
         self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[1:]
         losses = []
         optimizer.zero_grad()

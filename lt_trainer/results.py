@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ class Results:
     state: TrainerState
     model: nn.Module
     processing_class: Any
+    train_began: tuple[float, int] = (0.0, 0)  # when, in seconds since 1970, and after how many input tokens
 
     def fire(self, event: str, **details: Any) -> None:
         """Calls an event of every callback."""
@@ -38,8 +40,18 @@ class Results:
         """
         if self.state.epoch is not None:
             logs["epoch"] = self.state.epoch
+        if self.args.include_num_input_tokens_seen != "no":
+            logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.fire("on_log", logs=logs)
+
+    def token_speed(self) -> dict[str, float]:
+        """Run time in seconds and input tokens a second of this `train`, where tokens are counted; else nothing."""
+        if self.args.include_num_input_tokens_seen == "no":
+            return {}
+        start, before = self.train_began
+        runtime, tokens = time.time() - start, self.state.num_input_tokens_seen - before
+        return {"train_runtime": round(runtime, 4), "train_tokens_per_second": round(tokens / runtime, 3)}
 
     def save_model(self, output_dir: str | Path | None = None) -> None:
         """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files."""

@@ -20,6 +20,7 @@ from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.results import Results
+from lt_trainer.seeds import enable_full_determinism, set_seed
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Trainer(Overridable, Results):
         from lt_trainer.tasks.raw import prepare_task
 
         self.args = args if args is not None else TrainingArguments(output_dir="trainer_output")
-        set_seed(self.args.seed)
+        (enable_full_determinism if self.args.full_determinism else set_seed)(self.args.seed)
         self.task: Task | None = None
         self.task_data: TaskData | None = None
         if task is not None:
@@ -185,6 +186,7 @@ class Trainer(Overridable, Results):
             self.state = engine.start(resume_from_checkpoint)
             self._first_step = self.state.global_step
             start = time.time()
+            self.train_began = start, self.state.num_input_tokens_seen
             engine.fit()
             return self._finish(engine, start)
         finally:
@@ -359,18 +361,6 @@ class Trainer(Overridable, Results):
         return (
             default_data_collator if self.processing_class is None else DataCollatorWithPadding(self.processing_class)
         )
-
-
-def set_seed(seed: int) -> None:
-    """Seeds python, numpy and torch."""
-    import random
-
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _check_optimizers(given: tuple[Any, Any], made_of: Any, model_init: Any) -> None:

@@ -588,3 +588,41 @@ def test_adafactor_goes_on_bit_for_bit(build):
     resumed.train(resume_from_checkpoint=True)
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_noise_on_embeddings_goes_on_bit_for_bit(build):
+    whole = build("whole", neftune_noise_alpha=5.0)
+    whole.train()
+    build("cut", callbacks=[StopAt(5)], neftune_noise_alpha=5.0).train()
+    resumed = build("cut", neftune_noise_alpha=5.0)
+    resumed.train(resume_from_checkpoint=True)
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_rows_of_like_length_go_on_where_they_were(build):
+    options = {"train_sampling_strategy": "group_by_length", "include_num_input_tokens_seen": "all"}
+    whole = build("whole", **options)
+    whole.train()
+    build("cut", callbacks=[StopAt(5)], **options).train()
+    resumed = build("cut", **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.num_input_tokens_seen == whole.state.num_input_tokens_seen
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_ignore_data_skip_begins_with_the_first_row_of_the_epoch(build):
+    seen = []
+
+    def collate(rows):
+        seen.append(len(rows))
+        return padded(rows)
+
+    build("cut", callbacks=[StopAt(5)]).train()
+    padded = build("other").data_collator
+    resumed = build("cut", collator=collate, ignore_data_skip=True)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 16
+    epochs = [entry["epoch"] for entry in resumed.state.log_history if entry["step"] == 6 and "loss" in entry]
+    assert epochs == [pytest.approx(1 / 8)]

@@ -21,22 +21,15 @@ NOT_YET = {
     "deepspeed": "run on several devices with torchrun, which uses DDP",
     "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
-    "full_determinism": "call torch.use_deterministic_algorithms(True) before",
-    "ignore_data_skip": "leave it out; skipped rows are not read anyway",
-    "include_num_input_tokens_seen": "leave it out",
     "gradient_checkpointing": "use a smaller per_device_train_batch_size and more gradient_accumulation_steps",
-    "length_column_name": "leave it out, as train_sampling_strategy",
-    "neftune_noise_alpha": "leave it out",
     "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
     "sortish_sampler": "leave it out; padding is not computed anyway",
     "torch_compile": "leave it out",
-    "torch_empty_cache_steps": "call torch.cuda.empty_cache() in a callback",
     "trackio_bucket_id": "leave it out",
     "trackio_space_id": "leave it out",
     "trackio_static_space_id": "leave it out",
-    "train_sampling_strategy": "leave it out; padding is not computed anyway",
 }
 # What never runs here, and what to do instead.
 REFUSED = {
@@ -68,6 +61,7 @@ class Loader:
     prefetch_factor: int | None
     seed: int
     multiprocessing_context: str | None = None
+    order: str = "random"
 
 
 @dataclass(frozen=True)
@@ -168,6 +162,11 @@ def refusals(args: TrainingArguments) -> list[str]:
             f"optim={str(args.optim)!r}: not supported: it updates weights inside the backward pass, before gradients "
             "are added up and clipped; use 'adafactor', or 'galore_adamw' or 'apollo_adamw' without layerwise"
         )
+    if args.train_sampling_strategy == "batch_rebalance":
+        found.append(
+            "train_sampling_strategy='batch_rebalance': not supported: padding is not computed here, so micro-batches "
+            "cost what their tokens do; use 'random' or 'group_by_length'"
+        )
     loggers = [name for name in args.report_to or () if name != "tensorboard"]
     return found + [f"report_to={name!r}: not supported yet; use 'tensorboard' or 'none'" for name in loggers]
 
@@ -203,6 +202,7 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
         prefetch_factor=args.dataloader_prefetch_factor,
         multiprocessing_context=args.dataloader_multiprocessing_context,
         seed=args.seed if args.data_seed is None else args.data_seed,
+        order=args.train_sampling_strategy,
     )
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import lightning.pytorch as pl
 import torch
 
-from lt_trainer import private
+from lt_trainer import machine, private
 from lt_trainer.checkpoint.rng import generators, set_generators, set_rng_state
 from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
@@ -54,6 +54,9 @@ class Facade(Protocol):
     def log(self, logs: dict[str, float]) -> None:
         """Adds an entry to `log_history` and reports it."""
 
+    def token_speed(self) -> dict[str, float]:
+        """What is logged of the speed beside the loss."""
+
     def evaluate(self) -> dict[str, float]:
         """Evaluates."""
 
@@ -83,6 +86,7 @@ class Bridge(pl.Callback):
         saves: `save_strategy`.
         keeps_best: the best weights are kept even where no checkpoint is due.
         evaluates_first: `eval_on_start`.
+        empties_cache: optimizer steps after which the memory that the GPU's allocator keeps is given back; None: never.
         filters_nan: losses that are not finite stay out of the logged mean, as in `transformers`.
         rehearse: raises where an evaluation is going to fail.
     """
@@ -97,10 +101,11 @@ class Bridge(pl.Callback):
         keeps_best: bool,
         evaluates_first: bool,
         filters_nan: bool = False,
+        empties_cache: int | None = None,
         rehearse: Callable[[], None] = lambda: None,
     ) -> None:
         self.facade, self.sampler, self.signals = facade, sampler, signals
-        self.rehearse, self.filters_nan = rehearse, filters_nan
+        self.rehearse, self.filters_nan, self.empties_cache = rehearse, filters_nan, empties_cache
         self.saves, self.keeps_best, self.evaluates_first = saves, keeps_best, evaluates_first
         self.total_loss = 0.0  # of all steps that were logged
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
@@ -148,6 +153,9 @@ class Bridge(pl.Callback):
         self._steps_in_epoch += 1
         state = self.facade.state
         state.global_step = trainer.global_step
+        state.num_input_tokens_seen += pl_module.num_tokens
+        if self.empties_cache and state.global_step % self.empties_cache == 0:
+            machine.empty_cache()
         state.epoch = self._epoch + self.sampler.share_done(self._steps_in_epoch)
         terminated, interrupted, finished, failed = pl_module.votes.tolist()
         self.facade.announce_saved(finished, failed)
@@ -220,7 +228,7 @@ class Bridge(pl.Callback):
             logs["grad_norm"] = float(outcome.grad_norm)
         logs["learning_rate"] = outcome.learning_rate
         self._last_logged = self.facade.state.global_step
-        self.facade.log(logs)
+        self.facade.log(logs | self.facade.token_speed())
 
     def flush(self, module: StepModule) -> float:
         """The losses of the steps since the last log, added up over all ranks; they go into `total_loss`."""
@@ -233,6 +241,11 @@ class Bridge(pl.Callback):
         return loss
 
     # ---- going on later
+
+    def begin_with_the_first_row(self) -> int:
+        """Begins the epoch that a run goes on in with its first row again; returns the steps that are left out: 0."""
+        self._steps_before = 0
+        return 0
 
     @property
     def is_saved(self) -> bool:

@@ -16,8 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.cli.commands import Commands
 from lt_trainer.cli.names import OWNED
+from lt_trainer.seeds import set_seed
 from lt_trainer.tasks.registry import TASKS
-from lt_trainer.trainer import set_seed
 
 if TYPE_CHECKING:
     from lt_trainer.cli.request import Request

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def epoch_order(num_rows: int, seed: int, epoch: int) -> list[int]:
@@ -24,6 +24,35 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> list[int]:
     """
     generator = torch.Generator().manual_seed(seed + epoch)
     order: list[int] = torch.randperm(num_rows, generator=generator).tolist()
+    return order
+
+
+def length_grouped(lengths: Sequence[int], batch_size: int) -> Callable[[int, int], list[int]]:
+    """An order in which neighbours are of like length, as (seed, epoch) -> rows.
+
+    The rows are shuffled, cut into blocks of many batches, and sorted in each block, the longest first; the longest of
+    all comes first, so that memory runs out at once or never.
+
+    Args:
+        lengths: of each row.
+        batch_size: rows that are to be alike.
+
+    Source: transformers, LengthGroupedSampler. It draws from the global generator, once for its loader and once for the
+        order in each epoch: where nothing else draws from it (dropout, evaluations), its order is this one.
+    """
+    block = batch_size * (min(len(lengths) // (batch_size * 4), 50) or 1)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(epoch + 1):
+            torch.empty((), dtype=torch.int64).random_(generator=generator)  # its loader's
+            shuffled: list[int] = torch.randperm(len(lengths), generator=generator).tolist()
+        blocks = [shuffled[start : start + block] for start in range(0, len(shuffled), block)]
+        blocks = [sorted(rows, key=lambda row: lengths[row], reverse=True) for rows in blocks]
+        longest = max(range(len(blocks)), key=lambda number: lengths[blocks[number][0]])
+        blocks[0][0], blocks[longest][0] = blocks[longest][0], blocks[0][0]
+        return [row for rows in blocks for row in rows]
+
     return order
 
 
@@ -85,7 +114,8 @@ class WindowSampler(DistributedSampler[WindowRows]):
         num_rows: rows of the data set.
         batch_size: rows of a micro-batch on one device.
         accumulation: micro-batches of an optimizer step.
-        seed: shuffles with `epoch_order`; None keeps the rows in their order (evaluation).
+        order: "random", "sequential", or (seed, epoch) -> rows.
+        seed: of the order; None keeps the rows in their order (evaluation).
         drop_last: leaves out a micro-batch that is not full.
         rank: this process.
         world_size: all processes.
@@ -98,12 +128,14 @@ class WindowSampler(DistributedSampler[WindowRows]):
         accumulation: int = 1,
         *,
         seed: int | None = None,
+        order: str | Callable[[int, int], list[int]] = "random",
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.num_rows, self.batch_size, self.accumulation = num_rows, batch_size, accumulation
         self.order_seed, self.drop_last, self.rank, self.world_size = seed, drop_last, rank, world_size
+        self.order = order
         self.epoch = 0
         self.start = 0  # steps of this epoch that were done before a resume
 
@@ -131,14 +163,19 @@ class WindowSampler(DistributedSampler[WindowRows]):
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
+    def _rows(self) -> Sequence[int]:
+        if self.order_seed is None or self.order == "sequential":
+            return range(self.num_rows)
+        if callable(self.order):
+            return self.order(self.order_seed, self.epoch)
+        return epoch_order(self.num_rows, self.order_seed, self.epoch)
+
     def __iter__(self) -> Iterator[WindowRows]:
         """Lightning asks for the iterator before it calls `set_epoch`, so nothing is read before the first `next`.
 
         It asks twice where a run goes on in a later epoch, and workers read ahead for both: the two are the same.
         """
-        order = (
-            range(self.num_rows) if self.order_seed is None else epoch_order(self.num_rows, self.order_seed, self.epoch)
-        )
+        order = self._rows()
         drawn = (0, 0) if self.order_seed is None else (self.order_seed, self.epoch)  # evaluations draw the same again
         for step in range(self.start, len(self)):
             first = step * self.rows_per_step

@@ -7,7 +7,7 @@ from itertools import chain, product
 import pytest
 import torch
 
-from lt_trainer.data.order import WindowSampler, deal, epoch_order
+from lt_trainer.data.order import WindowSampler, deal, epoch_order, length_grouped
 
 
 def shares_of(sampler):
@@ -109,3 +109,21 @@ def test_every_window_has_a_seed_of_its_own_that_a_later_start_keeps():
     sampler.set_epoch(1)
     assert not {window.seed for window in sampler} & set(seeds)
     assert [w.seed for w in WindowSampler(12, 2, seed=5, rank=1, world_size=2)] != seeds[:3]
+
+
+@pytest.mark.parametrize("count", [3, 40, 101])
+def test_rows_of_like_length_come_together_as_in_transformers(count: int) -> None:
+    sampler = pytest.importorskip("transformers.trainer_pt_utils").LengthGroupedSampler
+    lengths = torch.randint(1, 50, (count,), generator=torch.Generator().manual_seed(1)).tolist()
+    order = length_grouped(lengths, 4)
+    torch.manual_seed(5)
+    theirs = torch.utils.data.DataLoader(lengths, sampler=sampler(4, lengths=lengths), collate_fn=list)
+    for epoch in range(2):
+        seen = [batch[0] for batch in theirs]  # which draws a seed of its own, then the order
+        assert [lengths[row] for row in order(5, epoch)] == seen
+        assert sorted(order(5, epoch)) == list(range(count))
+
+
+def test_a_sequential_order_is_that_of_the_rows() -> None:
+    sampler = WindowSampler(5, 2, seed=1, order="sequential")
+    assert [window.shares for window in sampler] == [[[0, 1]], [[2, 3]], [[4]]]

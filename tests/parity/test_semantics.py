@@ -77,3 +77,52 @@ def test_smoothed_and_weighed_losses_do_not_depend_on_how_a_step_is_cut_up(tiny_
 def test_another_number_of_class_weights_than_classes_is_refused(tiny_bert, tmp_path):
     with pytest.raises(lt_trainer.ConfigurationError, match=r"class_weights=.*: expected 2 numbers"):
         train(lt_trainer, tiny_bert(head="masked"), "sequence", tmp_path, class_weights=[1, 2, 3])
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "sequential"])
+def test_rows_come_in_the_order_of_transformers(tiny_bert, tmp_path, strategy):
+    folder = tiny_bert(head="masked")
+    options = {"num_train_epochs": 2, "train_sampling_strategy": strategy, "gradient_accumulation_steps": 1}
+    ours = train(lt_trainer, folder, "sequence", tmp_path / "ours", **options)
+    theirs = train(transformers, folder, "sequence", tmp_path / "theirs", **options)
+    assert entries(ours, "loss") == pytest.approx(entries(theirs, "loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("counted", ["all", "non_padding", True])
+def test_input_tokens_are_counted_as_in_transformers(tiny_bert, tmp_path, counted):
+    folder = tiny_bert(head="masked")
+    options = {"max_steps": 4, "include_num_input_tokens_seen": counted, "gradient_accumulation_steps": 2}
+    ours = train(lt_trainer, folder, "sequence", tmp_path / "ours", **options)
+    theirs = train(transformers, folder, "sequence", tmp_path / "theirs", **options)
+    assert entries(ours, "num_input_tokens_seen") == entries(theirs, "num_input_tokens_seen")
+    assert [e.keys() for e in ours.state.log_history[:4]] == [e.keys() for e in theirs.state.log_history[:4]]
+
+
+def test_noise_on_embeddings_changes_training_and_stays_out_of_the_model(tiny_bert, tmp_path):
+    folder = tiny_bert(head="masked")
+    plain = train(lt_trainer, folder, "sequence", tmp_path / "plain", max_steps=2)
+    noisy = train(lt_trainer, folder, "sequence", tmp_path / "noisy", max_steps=2, neftune_noise_alpha=5.0)
+    assert entries(plain, "loss") != entries(noisy, "loss")
+    assert not noisy.model.get_input_embeddings()._forward_hooks
+    assert not noisy.model._forward_pre_hooks
+
+
+def test_the_cache_of_the_gpu_is_emptied_as_often_as_asked(tiny_bert, tmp_path, monkeypatch):
+    steps = []
+    trainer = []
+    monkeypatch.setattr("lt_trainer.machine.empty_cache", lambda: steps.append(trainer[0].state.global_step))
+
+    class Note(lt_trainer.TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            trainer.append(type("Seen", (), {"state": state}))
+
+    options = {"max_steps": 5, "torch_empty_cache_steps": 2, "facade": {"callbacks": [Note()]}}
+    train(lt_trainer, tiny_bert(head="masked"), "sequence", tmp_path, **options)
+    assert steps == [2, 4]
+
+
+def test_full_determinism_is_switched_on_before_the_model_is_made(tiny_bert, tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr("lt_trainer.trainer.enable_full_determinism", seeds.append)
+    train(lt_trainer, tiny_bert(head="masked"), "sequence", tmp_path, max_steps=1, full_determinism=True, seed=7)
+    assert seeds == [7]
