@@ -26,6 +26,7 @@ from lt_trainer.data.order import WindowSampler, length_grouped
 from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
+from lt_trainer.models.running import compile_layers
 from lt_trainer.objective import count_targets, label_names_of, model_loss, predictions_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,33 @@ if TYPE_CHECKING:
     from lt_trainer.data.windows import Batch, Collate
     from lt_trainer.module import UserLoss
     from lt_trainer.trainer import Trainer
+
+
+def prepare_model(facade: Trainer) -> None:
+    """Gradient checkpointing and compilation, where the arguments ask for them, before Lightning takes the model.
+
+    Raises:
+        ValueError: a model that cannot compute activations again, or a compiler that is not there.
+    """
+    model, args = facade.model, facade.args
+    if args.gradient_checkpointing:
+        _recompute(model, dict(args.gradient_checkpointing_kwargs or {}))
+    if args.torch_compile:
+        compile_layers(model, args.torch_compile_backend or "inductor", args.torch_compile_mode)
+
+
+def _recompute(model: nn.Module, options: dict[str, Any]) -> None:
+    """Turns gradient checkpointing on by the name that the model has for it; each takes the options in its own word."""
+    own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
+    for word in ("activation", "gradient"):
+        enable = getattr(model, f"{word}_checkpointing_enable", None)
+        if enable is not None:
+            enable(**{f"{word}_checkpointing_kwargs": options or {"use_reentrant": False}}, **own)
+            return
+    raise ValueError(
+        f"gradient_checkpointing=True: expected a model with gradient_checkpointing_enable(), received "
+        f"{type(model).__name__}: give it one that calls torch.utils.checkpoint, or leave the argument out"
+    )
 
 
 def make_sampler(
@@ -170,10 +198,11 @@ def collator(facade: Trainer) -> Collate:
     """The facade's collator, behind a filter for the columns that the model takes."""
     if not facade.args.remove_unused_columns or facade.task is not None:  # a task's rows hold what it asks for
         return facade.data_collator
-    parameters = inspect.signature(facade.model.forward).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+    parameters = inspect.signature(facade.model.forward).parameters.values()
+    taken = frozenset(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    if not taken:  # a wrapper that passes everything on
         return facade.data_collator
-    names = frozenset(parameters) | {*LABEL_COLUMNS, *(facade.args.label_names or ())}
+    names = taken | {*LABEL_COLUMNS, *(facade.args.label_names or ())}
     if isinstance(facade.data_collator, DataCollatorForLanguageModeling):
         names |= facade.data_collator.columns
     return KeepColumns(facade.data_collator, names, type(facade.model).__name__)

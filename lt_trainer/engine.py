@@ -384,6 +384,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     decided = plan(facade.args, facts)
     if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None and not makes_optimizer(facade):
         optimizer_class(decided.optimizer.name)  # is its package there?
+    build.prepare_model(facade)
     return TrainingEngine(facade, decided, batches)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -636,3 +638,58 @@ def test_batches_of_an_evaluation_are_joined_and_change_no_number(build, rows, m
     np.testing.assert_allclose(joined[2].predictions, alone[2].predictions, atol=1e-6)
     assert joined[2].label_ids.tolist() == alone[2].label_ids.tolist()
     assert joined[2].metrics["test_loss"] == pytest.approx(alone[2].metrics["test_loss"], abs=1e-6)
+
+
+def test_gradient_checkpointing_changes_no_number(build):
+    kept, recomputed = build(max_steps=3), build(max_steps=3, gradient_checkpointing=True)
+    kept.train(), recomputed.train()
+    assert recomputed.model.is_gradient_checkpointing
+    assert losses(recomputed) == losses(kept)
+    torch.testing.assert_close(recomputed.model.state_dict(), kept.model.state_dict())
+
+
+def test_a_foreign_model_computes_activations_again_with_the_options_given(folder, rows, tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    trainers = []
+    for options in ({}, {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}):
+        trainer = make(folder, tokenizer, rows, tmp_path, max_steps=2, **options)
+        torch.manual_seed(0)
+        trainer.model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+        trainer.train()
+        trainers.append(trainer)
+    assert any(getattr(m, "gradient_checkpointing", False) for m in trainers[1].model.modules())
+    assert losses(trainers[1]) == pytest.approx(losses(trainers[0]), rel=1e-5)
+
+
+def test_a_model_that_cannot_compute_activations_again_is_refused(build):
+    trainer = build(gradient_checkpointing=True)
+    trainer.model = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="expected a model with gradient_checkpointing_enable"):
+        trainer.train()
+
+
+@pytest.mark.slow
+def test_compiled_training_gives_the_losses_of_eager_training(folder, tokenizer, rows, tmp_path):
+    """In a process of its own: the compiler leaves workers behind."""
+    rows.save_to_disk(str(tmp_path / "rows"))
+    code = f"""
+import torch
+from datasets import load_from_disk
+from lt_trainer import *
+def trained(**options):
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained({str(folder)!r}, num_labels=2)
+    args = TrainingArguments({str(tmp_path / "run")!r}, max_steps=6, per_device_train_batch_size=3, logging_steps=1,
+        save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, learning_rate=1e-3, **options)
+    tokenizer = AutoTokenizer.from_pretrained({str(folder)!r})
+    trainer = Trainer(model, args, DataCollatorWithPadding(tokenizer), load_from_disk({str(tmp_path / "rows")!r}))
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+eager, compiled = trained(), trained(torch_compile=True)
+print("RESULT", eager, compiled, torch._dynamo.utils.counters["stats"]["unique_graphs"])
+assert all(abs(a - b) <= 1e-5 * abs(a) for a, b in zip(eager, compiled, strict=True))
+assert 1 <= torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 4
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "RESULT" in done.stdout

@@ -14,6 +14,7 @@ from torch import nn
 
 from lt_trainer import fetch, files
 from lt_trainer.criterion import Criterion
+from lt_trainer.models import running
 from lt_trainer.models.checks import check_ids
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.loading import read_config
@@ -220,6 +221,37 @@ class PreTrainedModel(nn.Module):
                 self.init_module(module)
                 for name, values in kept.items():
                     own[name].copy_(values)
+
+    # ---- memory
+
+    supports_gradient_checkpointing: ClassVar[bool] = True
+
+    def gradient_checkpointing_enable(
+        self,
+        gradient_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Computes the layers' activations again in the backward pass: see `running.recompute_layers`."""
+        running.recompute_layers(self, gradient_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload)
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """The later name of `gradient_checkpointing_enable`."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keeps the layers' activations for the backward pass."""
+        running.keep_activations(self)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether the layers' activations are computed again."""
+        return running.recomputes(self)
 
     # ---- loading and saving
 

@@ -18,6 +18,7 @@ from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
+from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import MaskedLM
 from lt_trainer.packed import PackedBatch, Read, select_rows
 
@@ -110,7 +111,7 @@ class BertSelfAttention(nn.Module):
         return attend_heads(*projected, plan, self.config, dropout)
 
 
-class BertResidual(nn.Module):
+class BertResidual(TokenWise):
     """A projection back to the width of the model, and norm(residual + dropout)."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
@@ -138,7 +139,7 @@ class BertAttention(nn.Module):
         return attended
 
 
-class BertDense(nn.Module):
+class BertDense(TokenWise):
     """A projection with the configuration's activation."""
 
     def __init__(self, config: BertConfig, width: int) -> None:
@@ -151,7 +152,7 @@ class BertDense(nn.Module):
         return self.activation(self.dense(x_ND))
 
 
-class BertLayer(nn.Module):
+class BertLayer(Layer):
     """Attention and feed-forward; computed for the asking tokens alone."""
 
     def __init__(self, config: BertConfig) -> None:

@@ -19,6 +19,7 @@ from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
+from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import MaskedLM
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class DistilBertSelfAttention(nn.Module):
         return output
 
 
-class DistilBertFeedForward(nn.Module):
+class DistilBertFeedForward(TokenWise):
     """Two projections with the configuration's activation between."""
 
     def __init__(self, config: DistilBertConfig) -> None:
@@ -132,7 +133,7 @@ class DistilBertFeedForward(nn.Module):
         return output
 
 
-class DistilBertBlock(nn.Module):
+class DistilBertBlock(Layer):
     """Attention and feed-forward; computed for the asking tokens alone."""
 
     def __init__(self, config: DistilBertConfig) -> None:

@@ -21,6 +21,7 @@ from lt_trainer.models.causal import Continues
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, add_dropped
+from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import CausalLM
 from lt_trainer.packed import PackedBatch, Read, select_rows
 
@@ -114,7 +115,7 @@ class GPT2Attention(nn.Module):
         return projected
 
 
-class GPT2MLP(nn.Module):
+class GPT2MLP(TokenWise):
     """The feed-forward part."""
 
     def __init__(self, config: GPT2Config) -> None:
@@ -130,7 +131,7 @@ class GPT2MLP(nn.Module):
         return output
 
 
-class GPT2Block(nn.Module):
+class GPT2Block(Layer):
     """Attention and feed-forward, each normed before and added to what came in."""
 
     def __init__(self, config: GPT2Config, layer: int) -> None:

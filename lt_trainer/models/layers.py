@@ -37,14 +37,29 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
     A quarter of a 64-bit random number decides about an element, against a whole draw in `torch.nn.functional.dropout`:
     1.1 ns an element and not 6.2 on one AVX-512 core. The share is that of the nearest sixteen-bit fraction (0.1
     becomes 0.100006) and the factor fits it exactly. The numbers come from torch's generator, so that its state alone
-    reproduces them.
+    reproduces them. Inside a compiled part they are drawn by an operator that the compiler does not look into.
     """
+    drawn: Tensor = _keep_mask_op(x.detach(), p) if torch.compiler.is_compiling() else _draw(x, p)
+    return drawn
+
+
+def _draw(x: Tensor, p: float) -> Tensor:
     threshold = min(round(p * _ALL_BITS), _ALL_BITS - 1)
     draws = torch.empty(-(-x.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
     keep = torch.empty_like(x, memory_format=torch.contiguous_format)
     torch.ge(bits, threshold - _ALL_BITS // 2, out=keep)  # written as a float in one pass, 3 times as fast as a bool
     return keep.mul_(_ALL_BITS / (_ALL_BITS - threshold))
+
+
+_keep_mask_op = torch.library.custom_op(
+    "lt_trainer::keep_mask",
+    _draw,
+    mutates_args=(),
+    schema="(Tensor x, float p) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+_keep_mask_op.register_fake(lambda x, p: torch.empty_like(x, memory_format=torch.contiguous_format))
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:

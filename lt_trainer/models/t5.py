@@ -26,6 +26,7 @@ from lt_trainer.models.heads import (
 )
 from lt_trainer.models.layers import ACTIVATIONS, Dropout, RMSNorm, add_dropped
 from lt_trainer.models.relative import RelativeBias
+from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.seq2seq import EncoderDecoder, EncoderDecoderStates, ReadsItself, Seq2SeqLM, Writes, last_end
 from lt_trainer.packed import PackedBatch, Read, select_rows
 
@@ -143,7 +144,7 @@ class T5Attention(nn.Module):
         return cast("Tensor", self.o(attended_NHK.flatten(1)))
 
 
-class T5Dense(nn.Module):
+class T5Dense(TokenWise):
     """Two projections with an activation between, and in v1.1 a gate beside it."""
 
     def __init__(self, config: T5Config) -> None:
@@ -182,7 +183,7 @@ class T5Sublayer(nn.Module):
         return add_dropped(part(normed_ND, *asked), x_ND, self.dropout_rate, self.training)
 
 
-class T5Block(nn.Module):
+class T5Block(Layer):
     """Self-attention, in the decoder attention to the encoder, and feed-forward."""
 
     def __init__(self, config: T5Config, is_decoder: bool, has_relative_attention_bias: bool) -> None:

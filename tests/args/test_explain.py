@@ -43,4 +43,4 @@ def test_the_table_shows_what_differs_from_the_defaults() -> None:
 
 def test_what_cannot_run_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="not supported yet"):
-        explain(TrainingArguments("out", torch_compile=True), FACTS)
+        explain(TrainingArguments("out", push_to_hub=True), FACTS)

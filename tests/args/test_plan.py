@@ -73,14 +73,14 @@ def test_other_loggers_are_refused() -> None:
 
 
 def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
-    args = TrainingArguments("out", push_to_hub=True, gradient_checkpointing=True)
+    args = TrainingArguments("out", push_to_hub=True, deepspeed="ds.json")
     args.learning_rate, args.max_steps = -1.0, "2"  # type: ignore[assignment]
     with pytest.raises(ConfigurationError) as caught:
         plan(args, FACTS)
     assert [problem.split("=")[0] for problem in caught.value.problems] == [
         "max_steps",
         "learning_rate",
-        "gradient_checkpointing",
+        "deepspeed",
         "push_to_hub",
     ]
 

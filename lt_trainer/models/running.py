@@ -1,0 +1,140 @@
+"""How the layers of a model are run: with activations computed again in the backward pass, with compiled kernels.
+
+Dimension letters: N packed tokens, D width.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from lt_trainer.args.check import near
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = frozenset(inspect.signature(checkpoint).parameters) - {"function", "args", "kwargs"} | {
+    "preserve_rng_state"
+}
+
+
+class Layer(nn.Module):
+    """One of the equal layers of a stack.
+
+    Attributes:
+        recompute: (function, its arguments) -> its result, keeping only the arguments for the backward pass; None
+            keeps every activation.
+    """
+
+    recompute: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As any module; while training with `recompute` through that."""
+        if self.recompute is None or not (self.training and torch.is_grad_enabled()):
+            return super().__call__(*args, **kwargs)
+        return self.recompute(super().__call__, *args, **kwargs)
+
+
+class TokenWise(nn.Module):
+    """A part of a layer that sees each token by itself, [N, D] to [N, width]: what a compiler can fuse.
+
+    What sees whole rows is not compiled: its shapes differ from batch to batch, and each would be compiled anew
+    (https://github.com/pytorch/pytorch/issues/98102).
+    """
+
+
+def recompute_layers(
+    model: nn.Module, options: Mapping[str, Any] | None = None, *, every_n_layers: int = 1, offload: bool = False
+) -> None:
+    """Turns on gradient checkpointing: about a third more time for memory that no longer grows with the layers.
+
+    Args:
+        model: with layers of the class `Layer`.
+        options: of `torch.utils.checkpoint.checkpoint`. With `use_reentrant=True` the way without is taken all the
+            same: what a layer shares with others (T5's bias) gets its gradient that way alone.
+        every_n_layers: computes only each n-th layer again; the others keep their activations.
+        offload: holds what the layers got in the host's memory, page-locked where there is a GPU.
+
+    Raises:
+        TypeError: options that the function does not have.
+        ValueError: a model without such layers, or `every_n_layers` below 1.
+
+    Source: https://arxiv.org/abs/1604.06174
+    """
+    options = dict(options or {})
+    if unknown := sorted(set(options) - _CHECKPOINT):
+        raise TypeError(
+            f"gradient_checkpointing_kwargs: expected arguments of torch.utils.checkpoint.checkpoint "
+            f"({', '.join(sorted(_CHECKPOINT))}), received {unknown[0]!r}{near(unknown[0], _CHECKPOINT)}"
+        )
+    if every_n_layers < 1:
+        raise ValueError(f"every_n_layers: expected 1 or more, received {every_n_layers}")
+    if options.pop("use_reentrant", False):
+        logger.warning("use_reentrant=True: native models use the way without, whose gradients are the same")
+    layers = _layers(model)
+    if not layers:
+        raise ValueError(f"gradient_checkpointing: expected a model with layers, received {type(model).__name__}")
+    keep_activations(model)
+    for layer in layers[::every_n_layers]:
+        layer.recompute = partial(_offloaded if offload else checkpoint, use_reentrant=False, **options)
+
+
+def _offloaded(*args: Any, **options: Any) -> Any:
+    with torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available()):
+        return checkpoint(*args, **options)
+
+
+def keep_activations(model: nn.Module) -> None:
+    """Turns gradient checkpointing off."""
+    for layer in _layers(model):
+        layer.recompute = None
+
+
+def recomputes(model: nn.Module) -> bool:
+    """Whether gradient checkpointing is on."""
+    return any(layer.recompute is not None for layer in _layers(model))
+
+
+def compile_layers(model: nn.Module, backend: str, mode: str | None) -> None:
+    """Compiles what sees each token by itself, for any number of tokens; other models as a whole.
+
+    Parameter names stay as they are. A stack is compiled once, not once a layer: its parameters are inputs.
+
+    Args:
+        model: native or not.
+        backend: of `torch.compile`.
+        mode: likewise; None is its default.
+
+    Raises:
+        ValueError: a backend that does not exist (names the nearest), or one without the compiler that it needs.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise ValueError(
+            f"torch_compile_backend: expected one of {', '.join(known)}, received {backend!r}{near(backend, known)}"
+        )
+    on_cpu = next((p.device.type for p in model.parameters()), "cpu") == "cpu"
+    if backend == "inductor" and on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ValueError(
+            "torch_compile: expected a C++ compiler, which inductor needs on a CPU, received neither g++ nor clang++ "
+            "on PATH: install one, or set torch_compile_backend='aot_eager'"
+        )
+    parts = [part for layer in _layers(model) for part in layer.modules() if isinstance(part, TokenWise)]
+    for part in parts:
+        part.compile(backend=backend, mode=mode, dynamic=True)
+    if not parts:
+        model.compile(backend=backend, mode=mode)
+
+
+def _layers(model: nn.Module) -> list[Layer]:
+    return [module for module in model.modules() if isinstance(module, Layer)]
