@@ -6,14 +6,15 @@ import dis
 import inspect
 import types
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lt_trainer.args.check import ConfigurationError
+from lt_trainer.args.check import ConfigurationError, raise_if
 from lt_trainer.args.plan import plan
 from lt_trainer.criterion import Criterion
-from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset
+from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset, is_stream
 from lt_trainer.data.collators import (
     DataCollatorWithPadding,
     DefaultDataCollator,
@@ -23,6 +24,7 @@ from lt_trainer.data.collators import (
 from lt_trainer.data.language import DataCollatorForLanguageModeling
 from lt_trainer.data.loaders import BatchLoader, BatchWindows
 from lt_trainer.data.order import WindowSampler, length_grouped
+from lt_trainer.data.streams import StreamBatches, StreamLoader
 from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
@@ -83,7 +85,7 @@ def make_sampler(
     )
 
 
-def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader:
+def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | StreamLoader:
     """A checked data set behind a loader of micro-batches, shuffled where `name` is "train_dataset".
 
     One that evaluates while training goes on is made once a run: its workers persist, its rows are checked once.
@@ -93,7 +95,9 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader:
         ValueError: rows that the model cannot take, or rows without the labels that are needed.
     """
     training = name == "train_dataset"
-    known: dict[Any, BatchLoader] = facade.loaders if facade.is_in_train and not training else {}
+    known: dict[Any, BatchLoader | StreamLoader] = facade.loaders if facade.is_in_train and not training else {}
+    if is_stream(dataset):
+        return stream_loader(facade, dataset, training=training)
     if (key := (id(dataset), name)) not in known:
         needs = needs_labels(facade) and name != "test_dataset"
         check_dataset(dataset, limits_of(facade), name=name, needs_labels=needs)
@@ -106,6 +110,38 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader:
         )
         known[key] = make_loader(decided.loader, dataset, collator(facade), sampler)
     return known[key]
+
+
+def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoader:
+    """A data set without a length behind a loader of micro-batches, in its own order.
+
+    Raises:
+        ConfigurationError: the arguments ask for an order of rows that a stream cannot have, or for no end.
+    """
+    args = facade.args
+    problems = []
+    if training and args.max_steps <= 0:
+        problems.append(
+            "max_steps=-1: the training data set is a stream without a length, so epochs have no end; set max_steps"
+        )
+    if training and args.train_sampling_strategy == "group_by_length":
+        problems.append(
+            "train_sampling_strategy='group_by_length': a stream has no rows to group; sort them in a buffer of the "
+            "data set's own, or use 'random'"
+        )
+    raise_if(problems)
+    decided = plan(args, replace(find_facts(None, facade.eval_dataset is not None), has_train=training))
+    loader = decided.loader
+    batches = StreamBatches(
+        dataset,
+        collator(facade),
+        loader.batch_size if training else loader.eval_batch_size,
+        seed=loader.seed if training else None,
+        drop_last=loader.drop_last and training,
+        rank=global_rank(),
+        world_size=decided.hardware.world_size,
+    )
+    return StreamLoader(batches, **loader_options(loader))
 
 
 def lengths_of(facade: Trainer, dataset: Any) -> list[int]:
@@ -128,26 +164,30 @@ def lengths_of(facade: Trainer, dataset: Any) -> list[int]:
     return [len(dataset[row][name]) for row in range(len(dataset))]
 
 
-def windows_of(loader: Any, plan: Loader, *, training: bool) -> tuple[Any, WindowSampler | BatchWindows]:
+def windows_of(
+    loader: Any, plan: Loader, *, training: bool, steps: int | None = None
+) -> tuple[Any, WindowSampler | BatchWindows]:
     """The windows of a loader, and what tells their order: of the facade's own loader, or of one that a user made."""
     if isinstance(loader, BatchLoader):
         return loader.windows, loader.window_sampler
-    windows = BatchWindows(loader, plan.accumulation if training else 1, seed=plan.seed)
+    windows = BatchWindows(loader, plan.accumulation if training else 1, seed=plan.seed, steps=steps)
     return windows, windows
 
 
 def make_loader(plan: Loader, dataset: Any, collate: Collate, sampler: WindowSampler) -> BatchLoader:
     """A loader with the workers that the arguments ask for."""
-    return BatchLoader(
-        dataset,
-        collate,
-        sampler,
-        num_workers=plan.num_workers,
-        pin_memory=plan.pin_memory,
-        prefetch_factor=plan.prefetch_factor,
-        persistent_workers=plan.persistent_workers,
-        multiprocessing_context=plan.multiprocessing_context,
-    )
+    return BatchLoader(dataset, collate, sampler, **loader_options(plan))
+
+
+def loader_options(plan: Loader) -> dict[str, Any]:
+    """What torch's loader takes of the plan."""
+    return {
+        "num_workers": plan.num_workers,
+        "pin_memory": plan.pin_memory,
+        "prefetch_factor": plan.prefetch_factor,
+        "persistent_workers": plan.persistent_workers,
+        "multiprocessing_context": plan.multiprocessing_context,
+    }
 
 
 def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lt_trainer.checkpoint.resume import check_optimizer, differences, read_stat
 from lt_trainer.checkpoint.rng import rng_state
 from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
 from lt_trainer.data.checks import check_batch
-from lt_trainer.data.loaders import BatchLoader
+from lt_trainer.data.loaders import BatchLoader, length_of
 from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation
 from lt_trainer.interrupts import GRACEFUL, StopSignals
@@ -122,7 +122,7 @@ class TrainingEngine(Engine):
     def __init__(self, facade: Trainer, plan: Plan, batches: Any) -> None:
         super().__init__(facade, plan)
         self.batches = batches
-        self.loader, self.sampler = build.windows_of(batches, plan.loader, training=True)
+        self.loader, self.sampler = build.windows_of(batches, plan.loader, training=True, steps=plan.duration.max_steps)
         self.num_train_rows = facade.num_examples(batches)
         self.saver = Saver(
             facade.args.output_dir or "",
@@ -380,7 +380,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     own = isinstance(batches, BatchLoader)
     facts = find_facts(facade.num_examples(batches) if own else None, facade.eval_dataset is not None)
     if not own:
-        facts = replace(facts, has_train=True, num_train_batches=len(batches))
+        facts = replace(facts, has_train=True, num_train_batches=length_of(batches))
     decided = plan(facade.args, facts)
     if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None and not makes_optimizer(facade):
         optimizer_class(decided.optimizer.name)  # is its package there?

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.data.loaders import BatchLoader
+    from lt_trainer.data.streams import StreamLoader
     from lt_trainer.data.windows import Batch
     from lt_trainer.datamodule import TaskData
     from lt_trainer.engine import TrainingEngine
@@ -318,7 +319,7 @@ class Overridable:
         """Batches of rows to predict, in their order; they need no labels."""
         return self._loader(test_dataset, "test_dataset")
 
-    def _loader(self, dataset: Any, name: str) -> BatchLoader:
+    def _loader(self, dataset: Any, name: str) -> BatchLoader | StreamLoader:
         from lt_trainer import build
 
         if self.task_data is not None and name != "train_dataset":
@@ -327,10 +328,13 @@ class Overridable:
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
         """Rows that a loader goes through; where its data set has no length, as many as its batches could hold."""
+        from lt_trainer.data.loaders import length_of
+
         try:
             return len(dataloader.dataset)  # type: ignore[arg-type]
         except (AttributeError, TypeError):
-            return len(dataloader) * self.args.per_device_train_batch_size
+            batches = length_of(dataloader)
+            return (self.args.max_steps if batches is None else batches) * self.args.per_device_train_batch_size
 
     # ---- counts
 

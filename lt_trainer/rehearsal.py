@@ -23,6 +23,7 @@ from torch.utils.data import Subset
 from lt_trainer import build, scoring
 from lt_trainer.args.check import MissingMetricError
 from lt_trainer.checkpoint.rng import rng_state, set_rng_state
+from lt_trainer.data.checks import is_stream
 from lt_trainer.overrides import is_overridden
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def _few_batches(engine: Engine, name: str | None, rows: Any) -> Any:
     facade = engine.facade
     if is_overridden(facade, "get_eval_dataloader"):
         return _First(facade.get_eval_dataloader(name), NUM_BATCHES)
+    if is_stream(rows):
+        return _First(build.batch_loader(facade, rows, "eval_dataset"), NUM_BATCHES)
     count = min(NUM_BATCHES * facade.args.per_device_eval_batch_size * engine.world_size, len(rows))
     few = Subset(rows, [i * len(rows) // count for i in range(count)])
     return build.batch_loader(facade, few, "eval_dataset")

@@ -25,6 +25,7 @@ import torch
 
 from lt_trainer import machine, private
 from lt_trainer.checkpoint.rng import generators, set_generators, set_rng_state
+from lt_trainer.data.loaders import BatchWindows
 from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lt_trainer.checkpoint.format import CheckpointState
-    from lt_trainer.data.loaders import BatchWindows
     from lt_trainer.data.order import WindowSampler
     from lt_trainer.drivers import Driver
     from lt_trainer.interrupts import StopSignals
@@ -183,6 +183,10 @@ class Bridge(pl.Callback):
         assert isinstance(pl_module, StepModule)
         if self._stopped:  # the epoch goes on in the run that resumes
             return
+        if isinstance(self.sampler, BatchWindows) and self.sampler.ran_dry:
+            done, wanted = self.facade.state.global_step, self.facade.state.max_steps
+            logger.warning("the training data gave no more rows: step %d of %d is the last", done, wanted)
+            self.facade.control.should_training_stop = True
         self.facade.fire("on_epoch_end")
         self._act(trainer, pl_module)
 

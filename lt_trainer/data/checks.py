@@ -6,7 +6,7 @@ rows of any other data set are checked batch by batch, before the forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,12 @@ class Limits:
         return None, ""
 
 
+def is_stream(dataset: Any) -> bool:
+    """Whether a data set is read in its own order, row after row, without a length."""
+    has_rows = isinstance(dataset, Sized) and hasattr(dataset, "__getitem__")
+    return isinstance(dataset, Iterable) and not has_rows and not isinstance(dataset, str | Mapping)
+
+
 def check_dataset(dataset: Any, limits: Limits, *, name: str, needs_labels: bool, scan: bool = True) -> None:
     """Checks a map-style data set.
 
@@ -67,7 +73,7 @@ def check_dataset(dataset: Any, limits: Limits, *, name: str, needs_labels: bool
     if not isinstance(dataset, Sized) or isinstance(dataset, str) or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             f"{name}: expected a data set with len() and rows by number, received {type(dataset).__name__}: "
-            "iterable data sets are not supported yet, make a datasets.Dataset or a list of it"
+            "make a datasets.Dataset or a list of it"
         )
     if len(dataset) == 0:
         raise ValueError(f"{name}: expected at least one row, received none: check the file it is from")

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from lt_trainer.data.order import mix
+from lt_trainer.data.streams import StreamLoader
 from lt_trainer.data.windows import Batch, Collate, Window, seeded, window_loader
 
 if TYPE_CHECKING:
@@ -76,15 +77,19 @@ class BatchWindows:
         batches: yields batches as dicts of tensors; every process takes all of its own.
         accumulation: micro-batches of a window.
         seed: of its shuffling.
+        steps: of the run; an epoch of a loader without a length is counted as so many windows, as in `transformers`.
     """
 
     world_size = 1  # processes that a batch is dealt out to: the loader has done that itself
     batch_sampler = None  # where Lightning looks for shuffling
 
-    def __init__(self, batches: Iterable[Batch], accumulation: int = 1, *, seed: int = 0) -> None:
-        self.batches, self.accumulation, self.seed = batches, accumulation, seed
+    def __init__(
+        self, batches: Iterable[Batch], accumulation: int = 1, *, seed: int = 0, steps: int | None = None
+    ) -> None:
+        self.batches, self.accumulation, self.seed, self.steps = batches, accumulation, seed, steps
         self.epoch = 0
         self.start = 0  # windows of this epoch that were done before a resume
+        self.ran_dry = False  # a pass gave nothing: the stream is used up
 
     @property
     def sampler(self) -> BatchWindows:
@@ -105,6 +110,8 @@ class BatchWindows:
 
     def share_done(self, steps: int) -> float:
         """The share of an epoch that `steps` of its windows are, counted in batches."""
+        if length_of(self.batches) is None:
+            return steps / (self.steps or 1)
         return min(steps * self.accumulation, self.num_batches) / self.num_batches
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,10 +124,13 @@ class BatchWindows:
 
     def __iter__(self) -> Iterator[Window]:
         """Batches that were done before a resume are read and left out."""
+        done = self.start * self.accumulation
+        drop = self.batches.skip(done) if isinstance(self.batches, StreamLoader) else done
         with seeded(mix(self.seed, self.epoch)):
             batches = iter(self.batches)
-            waiting = list(islice(batches, self.start * self.accumulation + 1))[self.start * self.accumulation :]
-        first = 0
+            waiting = list(islice(batches, drop + 1))[drop:]
+        self.ran_dry = not waiting and not done
+        first = self._rows_before(done)
         while waiting:
             waiting += islice(batches, self.accumulation - len(waiting))
             rows = []
@@ -128,6 +138,18 @@ class BatchWindows:
                 rows.append([*range(first, first := first + num_rows(batch))])
             yield Window([dict(batch) for batch in waiting], rows)
             waiting = list(islice(batches, 1))
+
+    def _rows_before(self, batches: int) -> int:
+        """Rows that came before a batch, where the size of all batches is known."""
+        return batches * self.batches.batches.batch_size if isinstance(self.batches, StreamLoader) else 0
+
+
+def length_of(batches: Any) -> int | None:
+    """Batches of a loader; None where it has no length."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
 
 
 def num_rows(batch: Batch) -> int:
