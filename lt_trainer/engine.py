@@ -98,6 +98,7 @@ class Engine:
             check_batch=partial(check_batch, limits=self.limits),
             on_nan=facade.args.on_nan,
             count_tokens=build.token_counter(facade),
+            count_flos=facade.floating_point_ops,
         )
         names = facade.args.label_names
         return replace(hooks, label_names=tuple(names)) if names else hooks
@@ -163,7 +164,7 @@ class TrainingEngine(Engine):
             "max_steps": duration.max_steps,
             "num_train_epochs": duration.max_epochs,
             "logging_steps": cadence.logging.steps,
-            "eval_steps": cadence.evaluation.steps,
+            **({} if self.facade.args.eval_steps is None else {"eval_steps": cadence.evaluation.steps}),
             "save_steps": cadence.saving.steps,
             "train_batch_size": self.plan.loader.batch_size,
             "is_local_process_zero": self.lightning.local_rank == 0,
@@ -209,6 +210,8 @@ class TrainingEngine(Engine):
 
     def close(self) -> None:
         """Ends what is being written, and leaves the folder to others; also after an error."""
+        if isinstance(self.batches, BatchLoader):
+            self.batches.close()
         try:
             self.writer.join()
         finally:
@@ -230,6 +233,7 @@ class TrainingEngine(Engine):
     def save_checkpoint(self, *, is_best: bool) -> None:
         """Saves the state of this step on every process; a large one is copied to host memory and written meanwhile."""
         self.collect()
+        self.bridge.store_flos()
         contents = self._contents()
         state = self.saver.begin(self.facade.state, is_best=is_best)
         parts = (dict(contents.model_state), contents.optimizer)

@@ -103,6 +103,7 @@ class StepHooks:
         criterion: label smoothing and class weights of the model's own loss.
         label_names: the batch's columns that hold labels; empty: those that the model takes.
         count_tokens: input tokens of a padded batch; None counts nothing.
+        count_flos: operations of its forward and backward pass; likewise.
         on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
             goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
         before_stop: called before "stop" raises.
@@ -118,6 +119,7 @@ class StepHooks:
     criterion: Criterion = field(default_factory=Criterion)
     label_names: tuple[str, ...] = ()
     count_tokens: Callable[[Batch], int] | None = None
+    count_flos: Callable[[Batch], int] | None = None
     on_nan: str = "stop"
     before_stop: Callable[[], None] = field(default=lambda: None)
     votes: Callable[[], tuple[int, ...]] = tuple
@@ -155,7 +157,7 @@ class StepModule(OwnTransfer):
         self.driver: Driver | None = None
         self.num_targets = torch.ones((), dtype=torch.long)  # of the current step, over all ranks
         self.votes = torch.zeros(0, dtype=torch.long)
-        self.num_tokens = 0  # of the current step, over all ranks, where they are counted
+        self.num_tokens = self.num_flos = 0  # of the current step, over all ranks, where they are counted
         self._grad_norm: torch.Tensor | None = None
         self._parameters_list: list[nn.Parameter] = []
         self._skips = False
@@ -196,8 +198,12 @@ class StepModule(OwnTransfer):
             0 if window.is_blank(i) else count_targets(self.model, b, self.hooks.criterion)
             for i, b in enumerate(window.batches)
         ]
-        if self.hooks.count_tokens is not None and self.trainer.training:
-            window.num_tokens = sum(self.hooks.count_tokens(b) for i, b in enumerate(window.batches) if window.rows[i])
+        if self.trainer.training:
+            seen = [b for i, b in enumerate(window.batches) if window.rows[i]]
+            if self.hooks.count_tokens is not None:
+                window.num_tokens = sum(map(self.hooks.count_tokens, seen))
+            if self.hooks.count_flos is not None:
+                window.num_flos = sum(map(self.hooks.count_flos, seen))
         if self.packs:
             assert isinstance(self.model, PreTrainedModel)
             window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
@@ -232,13 +238,10 @@ class StepModule(OwnTransfer):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         learning_rate = optimizer.param_groups[0]["lr"]
-        counts = [sum(window.counts), *self.hooks.votes()]
-        if self.hooks.count_tokens is not None:
-            counts.append(window.num_tokens)
+        counts = [sum(window.counts), window.num_tokens, window.num_flos, *self.hooks.votes()]
         sums = self.driver.sum(torch.tensor(counts))
-        if self.hooks.count_tokens is not None:
-            self.num_tokens, sums = int(sums[-1]), sums[:-1]
-        self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[1:]
+        self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[3:]
+        self.num_tokens, self.num_flos = sums[1:3].tolist()
         losses = []
         optimizer.zero_grad()
         for i, batch in enumerate(window.batches):

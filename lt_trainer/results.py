@@ -35,8 +35,8 @@ class Results:
         """Adds an entry to `state.log_history` and hands it to the callbacks (`on_log`).
 
         Args:
-            logs: what to log; the epoch is added to it.
-            start_time: when training began, in seconds since 1970.
+            logs: what to log; the epoch is added to it, and the input tokens seen where the arguments ask for them.
+            start_time: changes nothing; overrides hand it on.
         """
         if self.state.epoch is not None:
             logs["epoch"] = self.state.epoch

@@ -193,7 +193,6 @@ class Trainer(Overridable, Results):
             if self._engine is not None:
                 self._engine.close()
             self.is_in_train, self._engine, self.loaders = False, None, {}
-            self.callback_handler.train_dataloader = None
 
     def _finish(self, engine: TrainingEngine, start: float) -> TrainOutput:
         train_loss = engine.mean_loss()
@@ -205,7 +204,8 @@ class Trainer(Overridable, Results):
             else plan.num_epochs * engine.num_train_rows
         )
         metrics = scoring.speed_metrics("train", start, rows * steps / max(plan.max_steps, 1), steps)
-        metrics["train_loss"] = train_loss
+        engine.bridge.store_flos()
+        metrics |= {"total_flos": self.state.total_flos, "train_loss": train_loss}
         self.log(metrics)
         engine.saver.finish(self.model, self.state)
         self.fire("on_train_end")
@@ -263,8 +263,8 @@ class Trainer(Overridable, Results):
         output = self._evaluate(self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys, predicts=False)
         assert output.metrics is not None
         self.log(output.metrics)  # which adds the epoch, as scripts expect
-        self.fire("on_evaluate", metrics=output.metrics)
         self.control.should_log = wants_log  # of the step, where a callback evaluates before it is logged
+        self.fire("on_evaluate", metrics=output.metrics)
         return output.metrics
 
     def predict(

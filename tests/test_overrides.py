@@ -447,3 +447,24 @@ def test_this_process_is_the_one_that_writes(build, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not trainer.is_world_process_zero()
     assert not trainer.is_local_process_zero()
+
+
+def test_operations_are_those_of_the_override(build):
+    class Counts(Trainer):
+        def floating_point_ops(self, inputs):
+            return len(inputs["x"])
+
+    trainer = build(Counts, gradient_accumulation_steps=2)
+    assert trainer.train().metrics["total_flos"] == trainer.state.total_flos == 2 * 10
+
+
+def test_operations_and_tokens_go_on_where_a_run_stopped(build, tmp_path):
+    class Counts(Trainer):
+        def floating_point_ops(self, inputs):
+            return len(inputs["x"])
+
+    options = {"save_strategy": "steps", "save_steps": 3}
+    build(Counts, output_dir=str(tmp_path / "whole"), **options).train()
+    rest = build(Counts, output_dir=str(tmp_path / "rest"), **options)
+    rest.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert rest.state.total_flos == 20

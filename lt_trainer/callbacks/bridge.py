@@ -111,6 +111,7 @@ class Bridge(pl.Callback):
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
         self._last_logged = self._last_saved = 0
         self._epoch = self._steps_in_epoch = self._steps_before = 0
+        self._flos = 0  # since the last log or save
         self._stopped = False  # by a signal: nothing but the save of the step follows
         self._rng: dict[str, Any] | None = None
         self._rng_before: dict[str, Any] | None = None  # the step that is running
@@ -154,6 +155,7 @@ class Bridge(pl.Callback):
         state = self.facade.state
         state.global_step = trainer.global_step
         state.num_input_tokens_seen += pl_module.num_tokens
+        self._flos += pl_module.num_flos
         if self.empties_cache and state.global_step % self.empties_cache == 0:
             machine.empty_cache()
         state.epoch = self._epoch + self.sampler.share_done(self._steps_in_epoch)
@@ -232,7 +234,13 @@ class Bridge(pl.Callback):
             logs["grad_norm"] = float(outcome.grad_norm)
         logs["learning_rate"] = outcome.learning_rate
         self._last_logged = self.facade.state.global_step
+        self.store_flos()
         self.facade.log(logs | self.facade.token_speed())
+
+    def store_flos(self) -> None:
+        """Adds the operations since the last log or save to `state.total_flos`."""
+        self.facade.state.total_flos += float(self._flos)
+        self._flos = 0
 
     def flush(self, module: StepModule) -> float:
         """The losses of the steps since the last log, added up over all ranks; they go into `total_loss`."""

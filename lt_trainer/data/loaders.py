@@ -65,6 +65,10 @@ class BatchLoader(DataLoader[Any]):
         """The same rows, a window at a time; made once, so that workers can persist."""
         return window_loader(self.dataset, self.collate_fn, self.window_sampler, **self._options)
 
+    def close(self) -> None:
+        """Lets go of the windows and of the workers that make them; callbacks may still read the loader."""
+        vars(self).pop("windows", None)
+
 
 class BatchWindows:
     """Windows of a loader that somebody else made: its batches, in its order, `accumulation` to a window.

@@ -56,6 +56,7 @@ class Window:
         counts: for each micro-batch, the targets that enter the loss (or their weight, where classes have weights); the
             module counts them before the transfer.
         num_tokens: input tokens of all micro-batches, where somebody asks for them.
+        num_flos: operations of their forward and backward passes, likewise.
         labels: for each micro-batch, its label columns as the collator made them, on the CPU.
         inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
         passes: for each of `batches`, the micro-batches that it holds: itself, or in evaluation several that were
@@ -68,7 +69,7 @@ class Window:
         self.rows = rows
         self.kept: list[list[Row] | None] = [batch.pop(KEPT, None) for batch in batches]
         self.counts: list[float] = []
-        self.num_tokens = 0
+        self.num_tokens = self.num_flos = 0
         self.labels: list[tuple[Any, ...]] = []
         self.inputs: list[Batch] = []
         self.passes = [[i] for i in range(len(batches))]
