@@ -118,6 +118,24 @@ if TYPE_CHECKING:
     from lt_trainer.tasks.text_classification import TextClassification as TextClassification
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
+    from lt_trainer.tokenization import BatchEncoding as BatchEncoding
+    from lt_trainer.tokenization import BertTokenizer as BertTokenizer
+    from lt_trainer.tokenization import BertTokenizerFast as BertTokenizerFast
+    from lt_trainer.tokenization import DistilBertTokenizer as DistilBertTokenizer
+    from lt_trainer.tokenization import DistilBertTokenizerFast as DistilBertTokenizerFast
+    from lt_trainer.tokenization import ElectraTokenizer as ElectraTokenizer
+    from lt_trainer.tokenization import ElectraTokenizerFast as ElectraTokenizerFast
+    from lt_trainer.tokenization import GPT2Tokenizer as GPT2Tokenizer
+    from lt_trainer.tokenization import GPT2TokenizerFast as GPT2TokenizerFast
+    from lt_trainer.tokenization import LlamaTokenizer as LlamaTokenizer
+    from lt_trainer.tokenization import LlamaTokenizerFast as LlamaTokenizerFast
+    from lt_trainer.tokenization import PreTrainedTokenizer as PreTrainedTokenizer
+    from lt_trainer.tokenization import PreTrainedTokenizerBase as PreTrainedTokenizerBase
+    from lt_trainer.tokenization import PreTrainedTokenizerFast as PreTrainedTokenizerFast
+    from lt_trainer.tokenization import RobertaTokenizer as RobertaTokenizer
+    from lt_trainer.tokenization import RobertaTokenizerFast as RobertaTokenizerFast
+    from lt_trainer.tokenization import T5Tokenizer as T5Tokenizer
+    from lt_trainer.tokenization import T5TokenizerFast as T5TokenizerFast
     from lt_trainer.trainer import Trainer as Trainer
 
 _HOME = {
@@ -218,6 +236,24 @@ _HOME = {
     "TextClassification": "tasks.text_classification",
     "TextClassificationData": "tasks.text_classification",
     "AutoTokenizer": "tokenization",
+    "BatchEncoding": "tokenization",
+    "BertTokenizer": "tokenization",
+    "BertTokenizerFast": "tokenization",
+    "DistilBertTokenizer": "tokenization",
+    "DistilBertTokenizerFast": "tokenization",
+    "ElectraTokenizer": "tokenization",
+    "ElectraTokenizerFast": "tokenization",
+    "GPT2Tokenizer": "tokenization",
+    "GPT2TokenizerFast": "tokenization",
+    "LlamaTokenizer": "tokenization",
+    "LlamaTokenizerFast": "tokenization",
+    "PreTrainedTokenizer": "tokenization",
+    "PreTrainedTokenizerBase": "tokenization",
+    "PreTrainedTokenizerFast": "tokenization",
+    "RobertaTokenizer": "tokenization",
+    "RobertaTokenizerFast": "tokenization",
+    "T5Tokenizer": "tokenization",
+    "T5TokenizerFast": "tokenization",
     "Trainer": "trainer",
 }
 

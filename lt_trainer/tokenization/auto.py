@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
+
+from tokenizers import Tokenizer
 
 from lt_trainer.tokenization import options as opt
-from lt_trainer.tokenization.families import BY_CLASS, BY_MODEL_TYPE, GENERIC, Family, apply_settings, find_family
-from lt_trainer.tokenization.reading import Files, load_backend, read_files, wordpiece_backend
+from lt_trainer.tokenization.loading import load_tokenizer
+from lt_trainer.tokenization.reading import read_files
 from lt_trainer.tokenization.tokenizer import PreTrainedTokenizerFast
 
 if TYPE_CHECKING:
     import os
 
-    from tokenizers import Tokenizer
+    from lt_trainer.tokenization.reading import Files
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +43,10 @@ class AutoTokenizer:
         trust_remote_code: bool | None = None,
         config: Any = None,
         **options: Unpack[opt.TokenizerOptions],
-    ) -> PreTrainedTokenizerFast:
+    ) -> Any:
         """Load a tokenizer.
+
+        Of older files of a family that is not known here, `transformers` makes one where it is installed.
 
         Args:
             pretrained_model_name_or_path: A folder, a hub name, or a tokenizer.json or vocab.txt on its own.
@@ -69,33 +75,35 @@ class AutoTokenizer:
         if config is not None:
             is_plain = isinstance(config, dict)
             files.model_config = config if is_plain else {"model_type": getattr(config, "model_type", None)}
-        return load_tokenizer(files, str(pretrained_model_name_or_path), dict(options))
+        try:
+            return load_tokenizer(files, str(pretrained_model_name_or_path), dict(options))
+        except FileNotFoundError as error:
+            return _foreign(files, str(pretrained_model_name_or_path), dict(options), error)
 
 
-def load_tokenizer(files: Files, name: str, options: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A folder's files and the caller's options to a tokenizer.
+def _foreign(files: Files, name: str, options: dict[str, Any], error: FileNotFoundError) -> Any:
+    """What `transformers` makes of the files: its Rust tokenizer in our class, or its own where it has none.
 
     Raises:
-        FileNotFoundError: If the files hold no vocabulary that can be read.
+        FileNotFoundError: `error`, where it is not installed or makes nothing of them either.
     """
-    settings: dict[str, Any] = {**files.config, **options}
-    family = find_family(options.get("tokenizer_class") or files.tokenizer_class, files.model_config.get("model_type"))
-    if files.tokenizer_json is not None:
-        if not ({"add_bos_token", "add_eos_token"} & set(options)):
-            settings.pop("add_bos_token", None)  # tokenizer.json says what stands around a text
-            settings.pop("add_eos_token", None)
-        backend = load_backend(files.tokenizer_json)
-        apply_settings(backend, family, settings)
-    else:
-        if files.vocab_txt is None:
-            _raise_missing(files, name)
-        family = _wordpiece_family(files, family, name)
-        backend = wordpiece_backend(files.vocab_txt, family, settings)
-    settings = _family_defaults(family, backend) | settings
-    settings["name_or_path"] = name
-    if family is not GENERIC:
-        settings["tokenizer_class"] = family.name
-    return PreTrainedTokenizerFast.from_backend(backend, settings, set(options))
+    if importlib.util.find_spec("transformers") is None:
+        raise error
+    import transformers
+
+    try:
+        theirs = transformers.AutoTokenizer.from_pretrained(files.root, trust_remote_code=False, **options)
+    except Exception as failure:  # of kinds with no common base; what is missing is said better by ours
+        raise error from failure
+    logger.warning(
+        "%s: no tokenizer.json of a native family; %s of `transformers` read it", name, type(theirs).__name__
+    )
+    backend = getattr(theirs, "backend_tokenizer", None)
+    if backend is None:
+        return theirs
+    settings = {**files.config, "model_input_names": theirs.model_input_names, **theirs.special_tokens_map, **options}
+    settings |= {"padding_side": theirs.padding_side, "truncation_side": theirs.truncation_side, "name_or_path": name}
+    return PreTrainedTokenizerFast.from_backend(Tokenizer.from_str(backend.to_str()), settings, set(options))
 
 
 def _find(
@@ -112,37 +120,3 @@ def _find(
     return resolve_folder(
         name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only, wanted=TOKENIZER
     )
-
-
-def _family_defaults(family: Family, backend: Tokenizer) -> dict[str, Any]:
-    present = {name: token for name, token in family.special_tokens.items() if backend.token_to_id(token) is not None}
-    return {**present, "model_input_names": list(family.model_input_names)}
-
-
-def _wordpiece_family(files: Files, family: Family, name: str) -> Family:
-    """The family of a vocab.txt: BERT's, unless the files say that it belongs to something else."""
-    if family.wordpiece:
-        return family
-    said = files.tokenizer_class or files.model_config.get("model_type")
-    if said is None:
-        return BY_CLASS["BertTokenizer"]
-    raise FileNotFoundError(
-        f"{name!r} has a vocab.txt but no tokenizer.json, and is a {said!r}: a vocab.txt is read for BERT's families "
-        f"only ({', '.join(key for key, row in BY_MODEL_TYPE.items() if row.wordpiece)}). {_REMEDY}"
-    )
-
-
-def _raise_missing(files: Files, name: str) -> NoReturn:
-    there = sorted(path.name for path in files.root.iterdir() if path.is_file())[:12]
-    kind = files.model_config.get("model_type")
-    says = f" (a model of type {kind!r})" if kind else ""
-    raise FileNotFoundError(
-        f"{name!r}{says} has no tokenizer.json and no vocab.txt in {files.root}; "
-        f"found: {', '.join(there) or 'nothing'}. {_REMEDY}"
-    )
-
-
-_REMEDY = (
-    "Where only the older files exist (vocab.json, *.model), write tokenizer.json once with the `transformers` extra: "
-    "transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)"
-)

@@ -61,8 +61,9 @@ ELECTRA = Family("ElectraTokenizer", _BERT_TOKENS, BERT.model_input_names, wordp
 ROBERTA = Family("RobertaTokenizer", _ROBERTA_TOKENS, byte_level=True)
 GPT2 = Family("GPT2Tokenizer", _END_OF_TEXT, byte_level=True)
 T5 = Family("T5Tokenizer", {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"})
+LLAMA = Family("LlamaTokenizer", {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"})
 
-BY_CLASS = {family.name: family for family in (BERT, DISTILBERT, ELECTRA, ROBERTA, GPT2, T5)}
+BY_CLASS = {family.name: family for family in (BERT, DISTILBERT, ELECTRA, ROBERTA, GPT2, T5, LLAMA)}
 BY_MODEL_TYPE = {
     "bert": BERT,
     "distilbert": DISTILBERT,
@@ -70,6 +71,7 @@ BY_MODEL_TYPE = {
     "roberta": ROBERTA,
     "gpt2": GPT2,
     "t5": T5,
+    "llama": LLAMA,
 }
 
 

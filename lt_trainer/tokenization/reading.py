@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer
 
 from lt_trainer.files import existing_file, read_json
 from lt_trainer.files.read import AGAIN
 from lt_trainer.tokenization.bounds import check_bounds
-from lt_trainer.tokenization.families import Family, bert_normalizer
 from lt_trainer.tokenization.options import as_token
 from lt_trainer.tokenization.rust import rust_errors
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
+BYTE_LEVEL_FILES = ("vocab.json", "merges.txt")
+SENTENCEPIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 CONFIG_FILE = "tokenizer_config.json"
 TEMPLATE_FILE = "chat_template.jinja"
 # Keys of tokenizer_config.json that name files or code: a stranger wrote them, so they are neither followed nor kept.
@@ -42,6 +43,8 @@ class Files:
         root: The folder.
         tokenizer_json: tokenizer.json, or None.
         vocab_txt: vocab.txt, or None.
+        byte_level: vocab.json and merges.txt, or None.
+        sentencepiece: a sentencepiece model, or None.
         config: tokenizer_config.json with the older special_tokens_map.json and added_tokens.json merged in.
         model_config: config.json, or empty.
     """
@@ -49,6 +52,8 @@ class Files:
     root: Path
     tokenizer_json: Path | None
     vocab_txt: Path | None
+    byte_level: tuple[Path, Path] | None = None
+    sentencepiece: Path | None = None
     config: dict[str, Any] = field(default_factory=dict)
     model_config: dict[str, Any] = field(default_factory=dict)
 
@@ -66,8 +71,13 @@ def read_files(root: Path) -> Files:
         ValueError: If a file is not what its name says; the message names it.
     """
     if root.is_file():
-        is_json = root.suffix == ".json"
-        return Files(root.parent, root if is_json else None, None if is_json else root)
+        if root.suffix == ".json":
+            return Files(root.parent, root, None)
+        return (
+            Files(root.parent, None, None, sentencepiece=root)
+            if root.suffix == ".model"
+            else Files(root.parent, None, root)
+        )
     config = _settings(root, CONFIG_FILE)
     for key in _NOT_OURS:
         config.pop(key, None)
@@ -77,7 +87,16 @@ def read_files(root: Path) -> Files:
     template = _find(root, TEMPLATE_FILE)
     if template is not None:
         config["chat_template"] = template.read_text(encoding="utf-8")
-    return Files(root, _find(root, TOKENIZER_FILE), _find(root, VOCAB_FILE), config, _settings(root, "config.json"))
+    vocab, merges = (_find(root, name) for name in BYTE_LEVEL_FILES)
+    return Files(
+        root,
+        _find(root, TOKENIZER_FILE),
+        _find(root, VOCAB_FILE),
+        (vocab, merges) if vocab is not None and merges is not None else None,
+        next((path for name in SENTENCEPIECE_FILES if (path := _find(root, name)) is not None), None),
+        config,
+        _settings(root, "config.json"),
+    )
 
 
 def _find(root: Path, name: str) -> Path | None:
@@ -138,32 +157,4 @@ def load_backend(path: Path) -> Tokenizer:
     with rust_errors(f"{path}: not a tokenizer that the `tokenizers` library can read"):
         backend = Tokenizer.from_buffer(data)
     check_bounds(path, backend)
-    return backend
-
-
-def wordpiece_backend(path: Path, family: Family, settings: Mapping[str, Any]) -> Tokenizer:
-    """BERT's tokenizer of a vocab.txt: one token a line, the line's number is the id.
-
-    Raises:
-        ValueError: If the file is not text, or lacks the unknown, the class or the separator token.
-    """
-    with rust_errors(f"{path}: not a vocabulary of one token a line"):
-        vocab = models.WordPiece.read_file(str(path))
-    tokens = {name: str(as_token(settings.get(name), name) or usual) for name, usual in family.special_tokens.items()}
-    for name in ("unk_token", "cls_token", "sep_token"):
-        if tokens[name] not in vocab:
-            raise ValueError(
-                f"{path}: the vocabulary of {len(vocab)} tokens has no {name} {tokens[name]!r}; "
-                f"name the token that it has ({name}=...), or check that the file is BERT's"
-            )
-    backend = Tokenizer(models.WordPiece(vocab, unk_token=tokens["unk_token"]))
-    backend.normalizer = bert_normalizer(settings)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    first, last = tokens["cls_token"], tokens["sep_token"]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{first}:0 $A:0 {last}:0",
-        pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
-        special_tokens=[(first, vocab[first]), (last, vocab[last])],
-    )
     return backend

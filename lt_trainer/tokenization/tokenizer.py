@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -92,7 +93,8 @@ class PreTrainedTokenizerFast(Chat):
         self._clear_limits()
         settings = self._baked_settings() | settings
         self.name_or_path = str(settings.get("name_or_path", ""))
-        self.tokenizer_class = str(settings.get("tokenizer_class") or type(self).__name__)
+        # interned, as the class's own name is: whether the two are one object is part of a pickle
+        self.tokenizer_class = sys.intern(str(settings.get("tokenizer_class") or type(self).__name__))
         self.model_max_length = opt.maximum(settings)
         self.model_input_names = list(settings.get("model_input_names") or ("input_ids", "attention_mask"))
         self.padding_side = opt.side(settings, "padding_side")
@@ -193,6 +195,7 @@ class PreTrainedTokenizerFast(Chat):
         self._said = set()
         self.name_or_path = ""
         self.__dict__.update(state)
+        self.tokenizer_class = sys.intern(self.tokenizer_class)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreTrainedTokenizerFast:
         twin = type(self).__new__(type(self))

@@ -73,7 +73,8 @@ def test_a_vocabulary_without_a_needed_token_is_refused(tmp_path, missing):
         AutoTokenizer.from_pretrained(tmp_path)
 
 
-def test_a_vocabulary_of_another_family_is_refused(vocab):
+def test_a_vocabulary_of_another_family_is_refused(vocab, monkeypatch):
+    monkeypatch.setattr("lt_trainer.tokenization.auto.importlib.util.find_spec", lambda name: None)
     write(vocab, "config.json", {"model_type": "esm"})
     with pytest.raises(FileNotFoundError, match=r"is a 'esm'.*BERT's families only"):
         AutoTokenizer.from_pretrained(vocab)
