@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from lt_trainer.models.auto import AutoModel as AutoModel
     from lt_trainer.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
     from lt_trainer.models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+    from lt_trainer.models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+    from lt_trainer.models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
     from lt_trainer.models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
     from lt_trainer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
     from lt_trainer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from lt_trainer.models.base import PreTrainedModel as PreTrainedModel
     from lt_trainer.models.bert import BertConfig as BertConfig
     from lt_trainer.models.bert import BertForMaskedLM as BertForMaskedLM
+    from lt_trainer.models.bert import BertForMultipleChoice as BertForMultipleChoice
+    from lt_trainer.models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
     from lt_trainer.models.bert import BertForQuestionAnswering as BertForQuestionAnswering
     from lt_trainer.models.bert import BertForSequenceClassification as BertForSequenceClassification
     from lt_trainer.models.bert import BertForTokenClassification as BertForTokenClassification
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from lt_trainer.models.configuration import PretrainedConfig as PretrainedConfig
     from lt_trainer.models.distilbert import DistilBertConfig as DistilBertConfig
     from lt_trainer.models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
+    from lt_trainer.models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
     from lt_trainer.models.distilbert import DistilBertForQuestionAnswering as DistilBertForQuestionAnswering
     from lt_trainer.models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
     from lt_trainer.models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
     from lt_trainer.models.gpt2 import GPT2PreTrainedModel as GPT2PreTrainedModel
     from lt_trainer.models.roberta import RobertaConfig as RobertaConfig
     from lt_trainer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
+    from lt_trainer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
     from lt_trainer.models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAnswering
     from lt_trainer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
     from lt_trainer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
@@ -160,6 +166,8 @@ _HOME = {
     "AutoModel": "models.auto",
     "AutoModelForCausalLM": "models.auto",
     "AutoModelForMaskedLM": "models.auto",
+    "AutoModelForNextSentencePrediction": "models.auto",
+    "AutoModelForMultipleChoice": "models.auto",
     "AutoModelForQuestionAnswering": "models.auto",
     "AutoModelForSeq2SeqLM": "models.auto",
     "AutoModelForSequenceClassification": "models.auto",
@@ -185,6 +193,8 @@ _HOME = {
     "PreTrainedModel": "models.base",
     "BertConfig": "models.bert",
     "BertForMaskedLM": "models.bert",
+    "BertForNextSentencePrediction": "models.bert",
+    "BertForMultipleChoice": "models.bert",
     "BertForQuestionAnswering": "models.bert",
     "BertForSequenceClassification": "models.bert",
     "BertForTokenClassification": "models.bert",
@@ -193,6 +203,7 @@ _HOME = {
     "PretrainedConfig": "models.configuration",
     "DistilBertConfig": "models.distilbert",
     "DistilBertForMaskedLM": "models.distilbert",
+    "DistilBertForMultipleChoice": "models.distilbert",
     "DistilBertForQuestionAnswering": "models.distilbert",
     "DistilBertForSequenceClassification": "models.distilbert",
     "DistilBertForTokenClassification": "models.distilbert",
@@ -207,6 +218,7 @@ _HOME = {
     "GPT2PreTrainedModel": "models.gpt2",
     "RobertaConfig": "models.roberta",
     "RobertaForMaskedLM": "models.roberta",
+    "RobertaForMultipleChoice": "models.roberta",
     "RobertaForQuestionAnswering": "models.roberta",
     "RobertaForSequenceClassification": "models.roberta",
     "RobertaForTokenClassification": "models.roberta",

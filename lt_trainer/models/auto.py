@@ -215,3 +215,15 @@ class AutoModelForSeq2SeqLM(_AutoModel):
     """Texts from texts."""
 
     purpose = "text from text"
+
+
+class AutoModelForMultipleChoice(_AutoModel):
+    """One of several texts."""
+
+    purpose = "the best of several texts for a row"
+
+
+class AutoModelForNextSentencePrediction(_AutoModel):
+    """Whether a text follows another."""
+
+    purpose = "whether a text follows another"

@@ -16,7 +16,7 @@ from lt_trainer import fetch, files
 from lt_trainer.criterion import Criterion
 from lt_trainer.models import running
 from lt_trainer.models.checks import check_ids
-from lt_trainer.models.configuration import PretrainedConfig
+from lt_trainer.models.configuration import PretrainedConfig, attention_problem
 from lt_trainer.models.loading import read_config
 from lt_trainer.models.pretrained import allocate, dtype_named, load_model, loading_info, on_meta
 from lt_trainer.models.resizing import new_size, resize
@@ -156,6 +156,16 @@ class PreTrainedModel(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    def set_attn_implementation(self, attn_implementation: str | None) -> None:
+        """Names how attention is computed: "sdpa", "eager", or None for the fastest.
+
+        Raises:
+            ValueError: a path that there is not (lists those there are).
+        """
+        if problem := attention_problem(attn_implementation):
+            raise ValueError(f"{problem}: leave it out for the fastest here")
+        self.config.attn_implementation = attn_implementation
 
     @property
     def dtype(self) -> torch.dtype:

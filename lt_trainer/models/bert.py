@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.choice import MultipleChoice, NextSentence
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
@@ -234,9 +235,7 @@ class BertForSequenceClassification(BertPreTrainedModel, SequenceClassification)
 
     def scores(self, x: Tensor) -> Tensor:
         """[B, C]."""
-        assert self.bert.pooler is not None
-        scores: Tensor = self.classifier(self.dropout(self.bert.pooler(x)))
-        return scores
+        return pooled_scores(self.bert, self.dropout, self.classifier, x)
 
 
 class BertForTokenClassification(BertPreTrainedModel, TokenClassification):
@@ -258,6 +257,43 @@ class BertForQuestionAnswering(BertPreTrainedModel, QuestionAnswering):
         self.bert = BertModel(config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
+
+
+class BertForMultipleChoice(BertPreTrainedModel, MultipleChoice):
+    """BERT with a score for each of a row's texts on the pooled first token."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.dropout = Dropout(classifier_dropout(config))
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """[B * C, 1]."""
+        return pooled_scores(self.bert, self.dropout, self.classifier, x)
+
+
+class BertNextSentenceHead(nn.Module):
+    """Gives the projection its public name."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+
+
+class BertForNextSentencePrediction(BertPreTrainedModel, NextSentence):
+    """BERT that says whether a text follows another."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.cls = BertNextSentenceHead(config)
+        self.post_init()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """[B, 2]."""
+        return pooled_scores(self.bert, nn.Identity(), self.cls.seq_relationship, x)
 
 
 class BertTransform(BertDense):
@@ -315,6 +351,13 @@ class BertForMaskedLM(BertPreTrainedModel, MaskedLM):
         return transformed
 
 
+def pooled_scores(body: BertModel, dropout: nn.Module, classifier: nn.Module, x_BD: Tensor) -> Tensor:
+    """Scores of rows from the states of their first tokens: [B, classes]."""
+    assert body.pooler is not None
+    scores: Tensor = classifier(dropout(body.pooler(x_BD)))
+    return scores
+
+
 def classifier_dropout(config: BertConfig) -> float:
     """What a classifier drops: `classifier_dropout`, or as much as the layers do."""
     return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
@@ -326,4 +369,6 @@ MODELS = {
     "AutoModelForTokenClassification": BertForTokenClassification,
     "AutoModelForQuestionAnswering": BertForQuestionAnswering,
     "AutoModelForMaskedLM": BertForMaskedLM,
+    "AutoModelForMultipleChoice": BertForMultipleChoice,
+    "AutoModelForNextSentencePrediction": BertForNextSentencePrediction,
 }

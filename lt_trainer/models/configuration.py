@@ -159,8 +159,8 @@ class PretrainedConfig:
             expected = _EXPECTED.get("share" if name.endswith(_SHARES) else kind)
             if expected is not None and not expected[1](value):
                 found.append(f"{name}={value!r}: expected {expected[0]}")
-        if self.attn_implementation not in (None, *ATTENTION):
-            found.append(f"attn_implementation={self.attn_implementation!r}: expected one of {', '.join(ATTENTION)}")
+        if problem := attention_problem(self.attn_implementation):
+            found.append(problem)
         if self.problem_type not in (None, *PROBLEM_TYPES):
             found.append(f"problem_type={self.problem_type!r}: expected one of {', '.join(PROBLEM_TYPES)}")
         if self.problem_type == "single_label_classification" and self.num_labels == 1:
@@ -197,6 +197,13 @@ class PretrainedConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def attention_problem(attn_implementation: Any) -> str | None:
+    """What is wrong with the name of a path of attention; None where nothing is."""
+    if attn_implementation in (None, *ATTENTION):
+        return None
+    return f"attn_implementation={attn_implementation!r}: expected one of {', '.join(ATTENTION)}"
 
 
 def _settings(cls: type) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.choice import MultipleChoice
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
@@ -234,6 +235,23 @@ class DistilBertForQuestionAnswering(DistilBertPreTrainedModel, QuestionAnswerin
         return scores
 
 
+class DistilBertForMultipleChoice(DistilBertPreTrainedModel, MultipleChoice):
+    """DistilBERT with a score for each of a row's texts on the first token."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.pre_classifier = nn.Linear(config.dim, config.dim)
+        self.classifier = nn.Linear(config.dim, 1)
+        self.dropout = Dropout(config.seq_classif_dropout)
+        self.post_init()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """[B * C, 1]."""
+        scores: Tensor = self.classifier(self.dropout(F.relu(self.pre_classifier(x))))
+        return scores
+
+
 class DistilBertForMaskedLM(DistilBertPreTrainedModel, MaskedLM):
     """DistilBERT that predicts hidden tokens; only those are projected to the vocabulary."""
 
@@ -264,4 +282,5 @@ MODELS = {
     "AutoModelForTokenClassification": DistilBertForTokenClassification,
     "AutoModelForQuestionAnswering": DistilBertForQuestionAnswering,
     "AutoModelForMaskedLM": DistilBertForMaskedLM,
+    "AutoModelForMultipleChoice": DistilBertForMultipleChoice,
 }

@@ -130,6 +130,11 @@ class SequenceClassification(Head):
 
     scores_rows = True
 
+    @property
+    def row_classes(self) -> int:
+        """Labels of one class a row lie in 0..row_classes-1."""
+        return self.config.num_labels
+
     def row_tokens(self, packed: PackedBatch) -> Read:
         """The token of each row that stands for it."""
         return packed.first()
@@ -138,7 +143,7 @@ class SequenceClassification(Head):
         """As in PreTrainedModel; labels outside 0..num_labels-1 raise ValueError with row and value."""
         labels = batch.get("labels")
         if labels is not None and self._problem_type(labels) == "single_label_classification":
-            check_labels(labels, self.config.num_labels)
+            check_labels(labels, self.row_classes)
         return super().pack_inputs(batch)
 
     def count_targets(self, batch: Mapping[str, Any]) -> int:

@@ -124,3 +124,11 @@ class Conv1D(nn.Module):
     def forward(self, x_ND: Tensor, columns: slice = slice(None)) -> Tensor:
         """[N, out], or some of its columns."""
         return torch.addmm(self.bias[columns], x_ND, self.weight[:, columns])
+
+
+class DrawnLinear(nn.Linear):
+    """A projection without bias whose weight is drawn with a spread of its own, `std`."""
+
+    def __init__(self, in_width: int, out_width: int, std: float) -> None:
+        super().__init__(in_width, out_width, bias=False)
+        self.std = std

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lt_trainer.models.base import PreTrainedModel
-from lt_trainer.models.bert import BertConfig, BertEmbeddings, BertModel, classifier_dropout
+from lt_trainer.models.bert import BertConfig, BertEmbeddings, BertModel, classifier_dropout, pooled_scores
+from lt_trainer.models.choice import MultipleChoice
 from lt_trainer.models.heads import ClassificationHead, QuestionAnswering, SequenceClassification, TokenClassification
 from lt_trainer.models.layers import Dropout
 from lt_trainer.models.vocabulary import MaskedLM
@@ -117,6 +118,21 @@ class RobertaForQuestionAnswering(RobertaPreTrainedModel, QuestionAnswering):
         self.post_init()
 
 
+class RobertaForMultipleChoice(RobertaPreTrainedModel, MultipleChoice):
+    """RoBERTa with a score for each of a row's texts on the pooled first token."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = RobertaModel(config)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """[B * C, 1]."""
+        return pooled_scores(self.roberta, self.dropout, self.classifier, x)
+
+
 class RobertaLMHead(nn.Module):
     """What scores the vocabulary; the decoder's weight is the word embeddings, its bias is `bias`."""
 
@@ -162,4 +178,5 @@ MODELS = {
     "AutoModelForTokenClassification": RobertaForTokenClassification,
     "AutoModelForQuestionAnswering": RobertaForQuestionAnswering,
     "AutoModelForMaskedLM": RobertaForMaskedLM,
+    "AutoModelForMultipleChoice": RobertaForMultipleChoice,
 }

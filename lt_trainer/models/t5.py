@@ -24,7 +24,7 @@ from lt_trainer.models.heads import (
     SequenceClassification,
     TokenClassification,
 )
-from lt_trainer.models.layers import ACTIVATIONS, Dropout, RMSNorm, add_dropped
+from lt_trainer.models.layers import ACTIVATIONS, DrawnLinear, Dropout, RMSNorm, add_dropped
 from lt_trainer.models.relative import RelativeBias
 from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.seq2seq import EncoderDecoder, EncoderDecoderStates, ReadsItself, Seq2SeqLM, Writes, last_end
@@ -104,14 +104,6 @@ class T5Config(PretrainedConfig):
         return found
 
 
-class T5Linear(nn.Linear):
-    """A projection without bias that is drawn with a spread of its own."""
-
-    def __init__(self, in_width: int, out_width: int, std: float) -> None:
-        super().__init__(in_width, out_width, bias=False)
-        self.std = std
-
-
 class T5Attention(nn.Module):
     """Projections and heads; what happens between them is `attend`'s. Scores are not scaled."""
 
@@ -119,10 +111,10 @@ class T5Attention(nn.Module):
         super().__init__()
         self.config = config
         width, inner = config.d_model, config.num_heads * config.d_kv
-        self.q = T5Linear(width, inner, (width * config.d_kv) ** -0.5)
-        self.k = T5Linear(width, inner, width**-0.5)
-        self.v = T5Linear(width, inner, width**-0.5)
-        self.o = T5Linear(inner, width, inner**-0.5)
+        self.q = DrawnLinear(width, inner, (width * config.d_kv) ** -0.5)
+        self.k = DrawnLinear(width, inner, width**-0.5)
+        self.v = DrawnLinear(width, inner, width**-0.5)
+        self.o = DrawnLinear(inner, width, inner**-0.5)
         if has_relative_attention_bias:
             self.relative_attention_bias = RelativeBias(
                 config.relative_attention_num_buckets, config.num_heads, config.relative_attention_max_distance
@@ -152,10 +144,10 @@ class T5Dense(TokenWise):
         std = config.d_model**-0.5
         self.gated = config.is_gated_act
         if self.gated:
-            self.wi_0, self.wi_1 = (T5Linear(config.d_model, config.d_ff, std) for _ in range(2))
+            self.wi_0, self.wi_1 = (DrawnLinear(config.d_model, config.d_ff, std) for _ in range(2))
         else:
-            self.wi = T5Linear(config.d_model, config.d_ff, std)
-        self.wo = T5Linear(config.d_ff, config.d_model, config.d_ff**-0.5)
+            self.wi = DrawnLinear(config.d_model, config.d_ff, std)
+        self.wo = DrawnLinear(config.d_ff, config.d_model, config.d_ff**-0.5)
         self.dropout = Dropout(config.dropout_rate)
         self.activation = ACTIVATIONS[config.dense_act_fn]
 
@@ -274,7 +266,7 @@ class T5PreTrainedModel(PreTrainedModel):
         factor, width = self.config.initializer_factor, self.config.d_model
         if isinstance(module, RMSNorm):
             module.weight.fill_(factor)
-        elif isinstance(module, T5Linear):
+        elif isinstance(module, DrawnLinear):
             module.weight.normal_(0.0, factor * module.std)
         elif isinstance(module, nn.Embedding):
             module.weight.normal_(0.0, factor * (width**-0.5 if isinstance(module, RelativeBias) else 1.0))
@@ -336,7 +328,7 @@ class T5ForConditionalGeneration(_T5EncoderDecoder, Seq2SeqLM, Writes):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.lm_head = T5Linear(config.d_model, config.vocab_size, 1.0)
+        self.lm_head = DrawnLinear(config.d_model, config.vocab_size, 1.0)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Linear:
