@@ -13,7 +13,7 @@ Span = tuple[int, int]
 ASSISTANT = "assistant"
 
 
-def answer_spans(tokenizer: Any, messages: Any, where: str) -> tuple[str, list[Span]]:
+def answer_spans(tokenizer: Any, messages: Any, where: str, *, may_wait: bool = False) -> tuple[str, list[Span]]:
     """The text of a chat, and the characters of it that an assistant would have to write.
 
     A turn begins where the template's own invitation to answer ends (`add_generation_prompt`), and goes to the end of
@@ -23,6 +23,7 @@ def answer_spans(tokenizer: Any, messages: Any, where: str) -> tuple[str, list[S
         tokenizer: with a chat template.
         messages: a list of {"role": ..., "content": ...}.
         where: the row, for the errors.
+        may_wait: a chat may end with another's message: then the text ends with the invitation, and nothing is marked.
 
     Returns:
         (text, [(first character, behind the last)]).
@@ -42,7 +43,8 @@ def answer_spans(tokenizer: Any, messages: Any, where: str) -> tuple[str, list[S
             f"{where}: expected messages, a list of {{'role': ..., 'content': ...}}, received {messages!r:.120}: "
             "correct the row"
         )
-    if not any(message["role"] == ASSISTANT for message in messages):
+    waits = may_wait and bool(messages) and messages[-1]["role"] != ASSISTANT
+    if not waits and not any(message["role"] == ASSISTANT for message in messages):
         raise ValueError(
             f"{where}: expected a message with role {ASSISTANT!r}, received the roles "
             f"{[message['role'] for message in messages]}: without one there is nothing to learn; remove the row"
@@ -52,6 +54,8 @@ def answer_spans(tokenizer: Any, messages: Any, where: str) -> tuple[str, list[S
         text: str = tokenizer.apply_chat_template(part, tokenize=False, add_generation_prompt=invite)
         return text
 
+    if waits:
+        return write(messages, invite=True), []
     text, spans = write(messages), []
     for number, message in enumerate(messages):
         if message["role"] == ASSISTANT:

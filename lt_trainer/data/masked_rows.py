@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lt_trainer.data.draws import epoch_seed
-from lt_trainer.data.masking import Masking, NumpyDraws
+from lt_trainer.data.masking import IGNORED_LABEL, Masking, NumpyDraws
 from lt_trainer.data.order import mix
 from lt_trainer.data.windows import fetch
 
@@ -26,7 +26,7 @@ class MaskedRows(torch.utils.data.Dataset[Any]):
         rows: with `input_ids`, `special_tokens_mask`, and `word_starts` where whole words are masked.
         masking: how much, and what stands there.
         seed: of the masks.
-        fixed: the same masks in every epoch, for evaluation.
+        fixed: the same masks in every epoch, for evaluation; a row that holds mask tokens already is then left alone.
     """
 
     def __init__(self, rows: Any, masking: Masking, *, seed: int, fixed: bool) -> None:
@@ -47,6 +47,8 @@ class MaskedRows(torch.utils.data.Dataset[Any]):
     def _masked(self, row: Row, seed: int) -> Row:
         ids = np.asarray(row["input_ids"], dtype=np.int64)
         special = np.asarray(row["special_tokens_mask"]).astype(bool)
+        if self.fixed and (ids == self.masking.mask_id).any():
+            return {"input_ids": ids.tolist(), "labels": [IGNORED_LABEL] * len(ids)}
         starts = np.asarray(row["word_starts"]).astype(bool) if "word_starts" in row else None
         inputs, labels = self.masking.apply(ids, special, NumpyDraws(np.random.default_rng(seed)), starts)
         return {"input_ids": inputs.tolist(), "labels": labels.tolist()}

@@ -14,17 +14,21 @@ from lt_trainer.data.tokenized import lengths_of
 from lt_trainer.datamodule import TaskData, check_texts
 from lt_trainer.models.auto import AutoModelForCausalLM
 from lt_trainer.models.base import PreTrainedModel
+from lt_trainer.models.causal import Continues
 from lt_trainer.models.gpt2 import GPT2Config
+from lt_trainer.objective import generated
 from lt_trainer.tasks.language import LanguageData, LanguageTask
 from lt_trainer.tasks.start import start_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
+    import numpy as np
+    import torch
     from torch import nn
 
     from lt_trainer.data.tokenized import Columns
-    from lt_trainer.data.windows import Collate
+    from lt_trainer.data.windows import Batch, Collate, Row
 
 logger = logging.getLogger(__name__)
 PACKINGS = ("documents", "contaminated", "none")
@@ -37,7 +41,10 @@ class CausalLM(LanguageTask):
     Args:
         model: a name or folder for `AutoModelForCausalLM`, "scratch" for a small GPT-2 with fresh weights, or a model.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
+        tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the model's folder.
         packing: of the data; a model that is not native has no way to keep the texts of a row apart.
+        predict_with_generate: predictions are what the model writes behind a prompt; False: all its logits.
+        max_new_tokens: tokens that it writes at most.
         learning_rate: see Task, as are the arguments after it.
 
     Raises:
@@ -49,7 +56,10 @@ class CausalLM(LanguageTask):
         model: str | nn.Module,
         *,
         vocab_size: int | None = None,
+        tokenizer: Any = None,
         packing: str | None = None,
+        predict_with_generate: bool = True,
+        max_new_tokens: int = 64,
         learning_rate: float = 5e-5,
         lr_scheduler_type: str = "linear",
         warmup_steps: int = 0,
@@ -64,11 +74,56 @@ class CausalLM(LanguageTask):
             weight_decay=weight_decay,
             max_grad_norm=max_grad_norm,
         )
+        self._tokenizer = tokenizer
         if packing == "documents" and not isinstance(self.model, PreTrainedModel):
             raise ValueError(
                 f"packing='documents': expected a native model, received {type(self.model).__name__}, in which the "
                 "texts of a row would see each other: give the data packing='none'"
             )
+        self.max_new_tokens = max_new_tokens
+        if predict_with_generate:
+            self.hooks.predict = self.write
+
+    def write(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """The tokens that the model writes behind prompts, [B, tokens]; a prompt ends at the first target of its row.
+
+        Raises:
+            ValueError: a row holds several texts.
+        """
+        packed = batch.get("packed")
+        width = batch["input_ids"].shape[1] if packed is None else packed.padded_shape[1]
+        if packed is not None and len(packed.lengths) > packed.padded_shape[0]:
+            raise ValueError(
+                f"predictions: expected a text a row, received {len(packed.lengths)} texts in {packed.padded_shape[0]} "
+                "rows: give the rows as test=..., or packing='none'"
+            )
+        return generated(model, batch, {"max_new_tokens": self.max_new_tokens})[:, width:]
+
+    def asked(self, batch: Batch) -> Batch:
+        """The prompts."""
+        return self.model.prompts(batch) if isinstance(self.model, Continues) else batch
+
+    def records(self, predictions: np.ndarray[Any, Any], rows: Sequence[Row] | None = None) -> Iterator[dict[str, Any]]:
+        """`prompt` and `completion` of each row.
+
+        Args:
+            predictions: as `write` returns them, [B, tokens], filled up with -100.
+            rows: tokenized, for the prompts.
+        """
+        if predictions.ndim != 2:
+            raise ValueError(
+                f"records: expected the tokens that the model wrote, [rows, tokens], received {predictions.shape}: "
+                "leave predict_with_generate on"
+            )
+        tokenizer = self.tokenizer
+        for number, written in enumerate(predictions.tolist()):
+            completion = tokenizer.decode([token for token in written if token >= 0], skip_special_tokens=True)
+            if not rows:
+                yield {"completion": completion}
+                continue
+            ids, labels = rows[number]["input_ids"], rows[number].get("labels", ())
+            asked = next((place for place, label in enumerate(labels) if label != IGNORED_LABEL and place), len(ids))
+            yield {"prompt": tokenizer.decode(ids[:asked], skip_special_tokens=True), "completion": completion}
 
 
 def small_gpt2(**settings: Any) -> GPT2Config:
@@ -82,7 +137,8 @@ class CausalLMData(LanguageData):
 
     Which of the three follows from the columns: `messages` (chats), `prompt` and `completion`, else `text`. Nothing of
     a prompt, or of what others than the assistant say, is a target. A text that is longer than a block is cut into
-    pieces; of a prompt or a chat the end is cut off.
+    pieces; of a prompt or a chat the end is cut off. Test rows are never packed, and may be prompts without completions
+    or chats that wait for an answer, to be gone on with.
 
     Args:
         tokenizer: see TaskData, as are the next seven.
@@ -189,14 +245,15 @@ class CausalLMData(LanguageData):
         """Those of all three kinds."""
         return (self.messages_column, *self.prompt_columns, self.text_column)
 
-    def columns_of(self, there: Iterable[str]) -> tuple[str, ...]:
+    def columns_of(self, there: Iterable[str], split: str = "train") -> tuple[str, ...]:
         """The columns that are read, of those that are there; none where no kind is whole."""
-        kinds = ((self.messages_column,), self.prompt_columns, (self.text_column,))
+        kinds = [(self.messages_column,), self.prompt_columns, (self.text_column,)]
+        kinds += [self.prompt_columns[:1]] if split == "test" else []
         return next((kind for kind in kinds if set(kind) <= set(there)), ())
 
     def check(self, rows: Any, split: str) -> None:
         """Refuses rows of none of the three kinds."""
-        if not self.columns_of(rows.column_names or ()):
+        if not self.columns_of(rows.column_names or (), split):
             prompt, completion = self.prompt_columns
             raise ValueError(
                 f"{split}: expected a column {self.text_column!r}, or {prompt!r} and {completion!r}, or "
@@ -219,11 +276,11 @@ class CausalLMData(LanguageData):
 
     def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
         """Pieces of texts; or prompts and chats with -100 in `labels` for all that is no answer."""
-        kind = self.columns_of(columns)
+        kind = self.columns_of(columns, split)
         if kind == (self.messages_column,):
             return self._cut_off(*self._chats(columns[self.messages_column], numbers, split), numbers, split)
         check_texts(columns, kind, numbers, split)
-        if kind == self.prompt_columns:
+        if kind[0] == self.prompt_columns[0]:
             return self._cut_off(*self._prompts(*(columns[name] for name in kind)), numbers, split)
         texts = [self._ended(ids) for ids in self.tokenizer(columns[self.text_column], verbose=False)["input_ids"]]
         if self.packing == "contaminated":
@@ -236,17 +293,17 @@ class CausalLMData(LanguageData):
         wanted = self.add_eos and self.packing != "contaminated" and end is not None
         return [*ids, end] if wanted and ids[-1:] != [end] else ids
 
-    def _prompts(self, prompts: list[str], completions: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    def _prompts(self, prompts: list[str], completions: list[str] | None = None) -> tuple[list[Any], list[Any]]:
         """A prompt is tokenized by itself, as it will be when the model is asked."""
         first = self.tokenizer("a")["input_ids"][:1]
         begin = first if first == [self.tokenizer.bos_token_id] else []
-        parts = (
-            self.tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
-            for part in (prompts, completions)
-        )
+        asks = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
+        answers: list[list[int]] = [[] for _ in prompts]
+        if completions is not None:
+            answers = self.tokenizer(completions, add_special_tokens=False, verbose=False)["input_ids"]
+            answers = [self._ended(answer) for answer in answers]
         ids, labels = [], []
-        for asked, answered in zip(*parts, strict=True):
-            answer = self._ended(answered)
+        for asked, answer in zip(asks, answers, strict=True):
             ids.append([*begin, *asked, *answer])
             labels.append([IGNORED_LABEL] * (len(begin) + len(asked)) + answer)
         return ids, labels
@@ -255,7 +312,7 @@ class CausalLMData(LanguageData):
         """What the assistant says, to the end of its turn, are the targets."""
         ids, labels = [], []
         for number, messages in zip(numbers, chats, strict=True):
-            text, spans = answer_spans(self.tokenizer, messages, f"{split}, row {number}")
+            text, spans = answer_spans(self.tokenizer, messages, f"{split}, row {number}", may_wait=split == "test")
             encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
             ids.append(encoded["input_ids"])
             labels.append(labels_in(encoded["input_ids"], encoded["offset_mapping"], spans))
@@ -267,7 +324,7 @@ class CausalLMData(LanguageData):
         """Rows of at most a block, each with a target."""
         size = self.block_size
         for number, row in zip(numbers, labels, strict=True):
-            if all(label == IGNORED_LABEL for label in row[1:size]):
+            if split != "test" and all(label == IGNORED_LABEL for label in row[1:size]):
                 raise ValueError(
                     f"{split}, row {number}: expected an answer within block_size={size} tokens, received a row of "
                     f"{len(row)} whose first {min(size, len(row))} hold none: raise block_size, or shorten the prompt"
@@ -278,7 +335,7 @@ class CausalLMData(LanguageData):
     def encoded(self, rows: Any, split: str) -> Any:
         """See TaskData; in blocks where texts are packed."""
         made = super().encoded(rows, split)
-        if self.packing != "documents" or not hasattr(made, "__len__"):
+        if self.packing != "documents" or split == "test" or not hasattr(made, "__len__"):
             return made
         packed = PackedTexts(made, lengths_of(made), self.block_size)
         logger.info(

@@ -5,23 +5,73 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
+from lt_trainer.arrays import to_numpy
 from lt_trainer.data.text_files import lines_of
 from lt_trainer.data.texts import SAMPLE_BY, is_text_file, sampled
 from lt_trainer.datamodule import TaskData
 from lt_trainer.tasks.base import Task
+from lt_trainer.tokenization import AutoTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lt_trainer.data.windows import Batch, Row, Window
 
 
 class LanguageTask(Task):
     """A task whose loss is the cross entropy of tokens."""
 
+    _tokenizer: Any = None
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the data, or of the model's folder."""
+        if self._tokenizer is None:
+            self._tokenizer = str(cast("Any", self.model).config.name_or_path)
+        if self._tokenizer == "":
+            raise ValueError(
+                f"{type(self).__name__}: expected tokenizer=(a tokenizer, its name or its folder) beside a model that "
+                "was not loaded from a folder, received None: give that of the data, data.tokenizer"
+            )
+        if isinstance(self._tokenizer, str):
+            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer)
+        return self._tokenizer
+
+    def prepare_data_module(self, data: TaskData) -> None:
+        """Takes the tokenizer from the data, to read predictions with."""
+        self._tokenizer = data.tokenizer
+
+    def asked(self, batch: Batch) -> Batch:
+        """What of a batch a prediction is made of: all that the model reads."""
+        return batch
+
+    def predict_step(self, window: Window, batch_idx: int) -> list[dict[str, Any]]:
+        """The `records` of a batch."""
+        if self.hooks.predict is None:
+            return super().predict_step(window, batch_idx)
+        found: list[dict[str, Any]] = []
+        for batch in window.batches:
+            predictions = to_numpy(self.hooks.predict(self.model, batch))
+            found += self.records(predictions, _rows(self.asked(batch)))
+        return found
+
     def loss_scores(self, loss: float) -> dict[str, float]:
         """`perplexity`, e to the mean loss of a token: the loss is summed up batch by batch, no logits are made."""
-        return {"perplexity": math.exp(loss) if loss < 700 else math.inf}
+        return {"perplexity": math.inf if loss > 700 else math.exp(loss)}
+
+
+def _rows(batch: Batch) -> list[Row]:
+    """The real tokens of each row of a batch, padded or packed."""
+    packed = batch.get("packed")
+    if packed is not None:
+        return [{"input_ids": ids.tolist()} for ids in packed.input_ids_N.split(packed.lengths)]
+    ids_BT, mask_BT = batch["input_ids"], batch.get("attention_mask")
+    masks = torch.ones_like(ids_BT) if mask_BT is None else mask_BT
+    return [{"input_ids": ids[mask == 1].tolist()} for ids, mask in zip(ids_BT, masks, strict=True)]
 
 
 class LanguageData(TaskData):

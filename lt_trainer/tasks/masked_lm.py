@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from lt_trainer.tasks.language import LanguageData, LanguageTask
 from lt_trainer.tasks.start import start_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
     from torch import nn
 
     from lt_trainer.data.tokenized import Columns
-    from lt_trainer.data.windows import Collate
+    from lt_trainer.data.windows import Batch, Collate, Row
 
 
 class MaskedLM(LanguageTask):
@@ -27,6 +31,7 @@ class MaskedLM(LanguageTask):
     Args:
         model: a name or folder for `AutoModelForMaskedLM`, "scratch" for a small BERT with fresh weights, or a model.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
+        tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the model's folder.
         learning_rate: see Task, as are the arguments after it.
     """
 
@@ -35,6 +40,7 @@ class MaskedLM(LanguageTask):
         model: str | nn.Module,
         *,
         vocab_size: int | None = None,
+        tokenizer: Any = None,
         learning_rate: float = 5e-5,
         lr_scheduler_type: str = "linear",
         warmup_steps: int = 0,
@@ -49,12 +55,38 @@ class MaskedLM(LanguageTask):
             weight_decay=weight_decay,
             max_grad_norm=max_grad_norm,
         )
+        self._tokenizer = tokenizer
+        self.hooks.predict = self.guess
+
+    def guess(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """The likeliest token at each place, [B, T]; the logits of a batch are made for it and not kept."""
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        if "packed" in inputs:  # of which only the targets would be read
+            inputs["packed"] = replace(inputs["packed"], read=None)
+        guesses: torch.Tensor = model(**inputs)["logits"].argmax(-1)
+        return guesses
+
+    def records(self, predictions: np.ndarray[Any, Any], rows: Sequence[Row] | None = None) -> Iterator[dict[str, Any]]:
+        """`text` of each row with its masks filled in, and the `tokens` that fill them.
+
+        Args:
+            predictions: as `guess` returns them, [B, T].
+            rows: tokenized.
+        """
+        tokenizer = self.tokenizer
+        for row, guessed in zip(rows or (), predictions.tolist(), strict=False):
+            ids = row["input_ids"]
+            filled = [g if i == tokenizer.mask_token_id else i for i, g in zip(ids, guessed, strict=False)]
+            tokens = [g for i, g in zip(ids, guessed, strict=False) if i == tokenizer.mask_token_id]
+            text = tokenizer.decode(filled, skip_special_tokens=True)
+            yield {"text": text, "tokens": tokenizer.convert_ids_to_tokens(tokens)}
 
 
 class MaskedLMData(LanguageData):
     """Texts, in rows of at most `max_length` tokens; a longer text is cut into pieces.
 
-    Masks are drawn anew in each epoch, by the seed, the epoch and the row alone; those of evaluation stay the same.
+    Masks are drawn anew in each epoch, by the seed, the epoch and the row alone; those of evaluation stay the same. A
+    row to measure or predict that holds mask tokens itself is left as it is, to be filled in.
 
     Args:
         tokenizer: see TaskData, as are the next seven.

@@ -37,10 +37,13 @@ TASKS = {
         "lt_trainer.tasks.causal_lm",
         "CausalLM",
         "CausalLMData",
-        linked={"vocab_size": "vocab_size", "packing": "packing"},
+        linked={name: name for name in ("vocab_size", "tokenizer", "packing")},
     ),
     "masked-lm": TaskEntry(
-        "lt_trainer.tasks.masked_lm", "MaskedLM", "MaskedLMData", linked={"vocab_size": "vocab_size"}
+        "lt_trainer.tasks.masked_lm",
+        "MaskedLM",
+        "MaskedLMData",
+        linked={name: name for name in ("vocab_size", "tokenizer")},
     ),
 }
 

@@ -21,6 +21,12 @@ def test_a_ready_configuration_trains_and_measures_built_in_texts(lt_trainer, tm
     again = lt_trainer("validate", "-c", out / "config.yaml", *QUIET)
     assert again.code == 0, again.err
     assert f"{results['eval_perplexity']:.6g}" in again.out
+    column, text = ("prompt", "The night train is") if task == "causal-lm" else ("text", "The night [MASK] is slow.")
+    (tmp_path / "new.jsonl").write_text(json.dumps({column: text}) + "\n")
+    predicted = lt_trainer("predict", "--task", task, "--model", out, "--test_file", tmp_path / "new.jsonl", *QUIET)
+    assert predicted.code == 0, predicted.err
+    record = json.loads(predicted.out)
+    assert record.keys() == ({"prompt", "completion"} if task == "causal-lm" else {"text", "tokens"})
 
 
 def test_plain_text_files_train_a_causal_model(lt_trainer, tmp_path):

@@ -239,6 +239,34 @@ def test_an_evaluation_makes_no_logits(tokenizer, tmp_path, monkeypatch):
     assert trainer.evaluate()["eval_loss"] > 0
 
 
+def test_predictions_are_what_the_model_writes_behind_a_prompt(tokenizer, tmp_path):
+    rows = Dataset.from_dict({"prompt": ["the cat", "go", "a dog ran"]})
+    data = CausalLMData(tokenizer, test=rows, block_size=32, eval_batch_size=2)
+    task = CausalLM(tiny_gpt2(), tokenizer=tokenizer, max_new_tokens=5)
+    trainer = Trainer(task=task, data=data, args=arguments(tmp_path))
+    records = list(task.records(trainer.predict(data.test_dataset).predictions, data.test_dataset))
+    model = task.model.eval()
+    for prompt, record in zip(rows["prompt"], records, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        alone = model.generate(ids, max_new_tokens=5)[0, ids.shape[1] :]
+        expected = tokenizer.decode(alone.tolist(), skip_special_tokens=True)
+        assert record == {"prompt": prompt, "completion": expected}
+    plain = [row for part in lightning(tmp_path).predict(task, datamodule=data) for row in part]
+    assert plain == records
+
+
+def test_a_prompt_ends_at_the_first_target_and_packed_rows_have_none(tokenizer, tmp_path):
+    data = CausalLMData(tokenizer, test=PAIRS, validation=PAIRS, block_size=32)
+    task = CausalLM(tiny_gpt2(), tokenizer=tokenizer, max_new_tokens=2)
+    trainer = Trainer(task=task, data=data, args=arguments(tmp_path))
+    output = trainer.predict(data.test_dataset)
+    prompts = [record["prompt"] for record in task.records(output.predictions, data.test_dataset)]
+    assert prompts == list(PAIRS["prompt"])
+    assert output.metrics["test_perplexity"] > 1
+    with pytest.raises(ValueError, match="expected a text a row, received 2 texts in 1 rows"):
+        trainer.predict(data.eval_dataset)
+
+
 def test_models_that_mix_texts_are_refused(tokenizer):
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2)

@@ -147,6 +147,24 @@ def test_a_resumed_run_hides_what_it_would_have_hidden(folder, tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+def test_masks_of_test_rows_are_filled_in(folder, tmp_path):
+    rows = Dataset.from_dict({"text": ["the [MASK] was dull", "a [MASK] [MASK]", "the plot was dull"]})
+    data = MaskedLMData(folder, test=rows, eval_batch_size=2, mlm_probability=1.0)
+    task = MaskedLM(folder)
+    trainer = Trainer(task=task, data=data, args=arguments(tmp_path))
+    records = list(task.records(trainer.predict(data.test_dataset).predictions, data.test_dataset))
+    batch = data.tokenizer(rows["text"][0], return_tensors="pt")
+    place = batch["input_ids"][0].tolist().index(data.tokenizer.mask_token_id)
+    best = int(task.model.eval()(**batch).logits[0, place].argmax())
+    assert records[0]["tokens"] == [data.tokenizer.convert_ids_to_tokens(best)]
+    assert [len(record["tokens"]) for record in records[:2]] == [1, 2]
+    assert "[MASK]" not in records[0]["text"] + records[1]["text"]
+    assert data.test_dataset[0]["labels"] == [-100] * 6
+    plain = [row for part in lightning(tmp_path).predict(task, datamodule=data) for row in part]
+    assert plain == records
+    assert any(label != -100 for label in data.test_dataset[2]["labels"])
+
+
 def test_bad_settings_are_refused_with_what_was_expected(folder):
     with pytest.raises(ValueError, match=r"\(1.5, 0.8, 0.1\): expected shares from 0 to 1"):
         data_for(folder, mlm_probability=1.5)
