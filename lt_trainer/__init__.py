@@ -121,6 +121,8 @@ if TYPE_CHECKING:
     from lt_trainer.tasks.causal_lm import CausalLMData as CausalLMData
     from lt_trainer.tasks.masked_lm import MaskedLM as MaskedLM
     from lt_trainer.tasks.masked_lm import MaskedLMData as MaskedLMData
+    from lt_trainer.tasks.seq2seq import Seq2Seq as Seq2Seq
+    from lt_trainer.tasks.seq2seq import Seq2SeqData as Seq2SeqData
     from lt_trainer.tasks.text_classification import TextClassification as TextClassification
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
@@ -245,6 +247,8 @@ _HOME = {
     "CausalLMData": "tasks.causal_lm",
     "MaskedLM": "tasks.masked_lm",
     "MaskedLMData": "tasks.masked_lm",
+    "Seq2Seq": "tasks.seq2seq",
+    "Seq2SeqData": "tasks.seq2seq",
     "TextClassification": "tasks.text_classification",
     "TextClassificationData": "tasks.text_classification",
     "AutoTokenizer": "tokenization",

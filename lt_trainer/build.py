@@ -16,6 +16,8 @@ from lt_trainer.args.plan import plan
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset, is_stream
 from lt_trainer.data.collators import (
+    DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     DefaultDataCollator,
     KeepColumns,
@@ -29,6 +31,7 @@ from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
 from lt_trainer.models.running import compile_layers
+from lt_trainer.models.seq2seq import Seq2SeqLM
 from lt_trainer.objective import count_targets, label_names_of, model_loss, predictions_of
 
 if TYPE_CHECKING:
@@ -227,7 +230,7 @@ def limits_of(facade: Trainer) -> Limits:
 
 def _num_classes(model: PreTrainedModel) -> int | None:
     """Labels lie below it; None for regression and for several labels a row."""
-    if isinstance(model, TokenHead):
+    if isinstance(model, TokenHead | Seq2SeqLM):
         return model.num_classes
     config = model.config
     one_class = config.problem_type in (None, "single_label_classification") and config.num_labels > 1
@@ -355,10 +358,13 @@ def needs_labels(facade: Trainer) -> bool:
     return isinstance(facade.model, PreTrainedModel) and user_loss(facade) is None and _only_stacks(facade)
 
 
+_STACKS = (DefaultDataCollator, DataCollatorWithPadding, DataCollatorForTokenClassification, DataCollatorForSeq2Seq)
+
+
 def _only_stacks(facade: Trainer) -> bool:
     """Whether the collator takes columns as they are; any other may tokenize, mask or label."""
     collate = facade.data_collator
-    return collate is default_data_collator or type(collate) in (DefaultDataCollator, DataCollatorWithPadding)
+    return collate is default_data_collator or type(collate) in _STACKS
 
 
 def ignored_outputs(model: nn.Module) -> tuple[str, ...]:

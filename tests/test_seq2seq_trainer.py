@@ -285,3 +285,22 @@ def test_predictions_and_metrics_equal_those_of_transformers(folder: Path, tmp_p
     both = [np.where(p.label_ids == -100, 0, p.label_ids)[:, : min(widths)] for p in (ours, theirs)]
     assert np.array_equal(*both)
     transformers.logging.set_verbosity_warning()
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_without_labels_are_refused_before_a_step(build: Build) -> None:
+    trainer = build()
+    trainer.train_dataset = tokenized(trainer.processing_class, 4, labels=False)
+    with pytest.raises(ValueError, match="train_dataset: expected a column of labels"):
+        trainer.train()
+
+
+def test_a_label_that_is_no_token_is_named_before_a_step(build: Build) -> None:
+    trainer = build()
+    rows = [*trainer.train_dataset][:3]
+    rows[2]["labels"] = [3, 999, 1]
+    trainer.train_dataset = Dataset.from_list(rows)
+    with pytest.raises(ValueError, match=r"train_dataset, row 2: 'labels' is 999, expected 0 to .*use the tokenizer"):
+        trainer.train()

@@ -168,12 +168,12 @@ def load_builtin(task: str) -> DatasetDict:
     """Returns the built-in data set of a task. It is the same on every machine and Python.
 
     Args:
-        task: "text-classification", "causal-lm" or "masked-lm".
+        task: "text-classification", "seq2seq", "causal-lm" or "masked-lm".
 
     Returns:
-        For language modelling `train` (600 rows) and `eval` (60 rows) with `text`, one to six remarks. Else
-        `train` (3,500 rows) and `eval` (500 rows that are not in `train`) with `text` (str) and `label` (`ClassLabel`,
-        so that the names travel with the data: `dataset["train"].features["label"].names`).
+        For "seq2seq" `train` (3,500 rows) and `eval` (500) with `source` (English) and `target` (German). For language
+        modelling `train` (600 rows) and `eval` (60 rows) with `text`, one to six remarks. Else `train` (3,500 rows) and
+        `eval` (500 rows that are not in `train`) with `text` (str) and `label` (`ClassLabel`,
 
     Raises:
         ValueError: if there is no built-in data for `task`.
@@ -182,10 +182,12 @@ def load_builtin(task: str) -> DatasetDict:
 
     if task in ("causal-lm", "masked-lm"):
         return _texts()
+    if task == "seq2seq":
+        return _translations()
     if task != "text-classification":
         raise ValueError(
-            f"task={task!r}: expected 'text-classification', 'causal-lm' or 'masked-lm', which have built-in data: "
-            "read rows of your own with lt_trainer.data.readers.read_rows"
+            f"task={task!r}: expected 'text-classification', 'seq2seq', 'causal-lm' or 'masked-lm', which have "
+            "built-in data: read rows of your own with lt_trainer.data.readers.read_rows"
         )
     rows = preferences(NUM_EVAL_ROWS + NUM_TRAIN_ROWS)
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
@@ -207,6 +209,16 @@ def _texts() -> DatasetDict:
     texts = [" ".join(islice(remarks, count)) for count in counts]
     parts = {"train": texts[NUM_EVAL_TEXTS:], "eval": texts[:NUM_EVAL_TEXTS]}
     return DatasetDict({name: Dataset.from_dict({"text": part}) for name, part in parts.items()})
+
+
+def _translations() -> DatasetDict:
+    """`train` and `eval` with `source` (English) and `target` (German): see lt_trainer.data.translation."""
+    from datasets import Dataset, DatasetDict
+
+    from lt_trainer.data.translation import sentences
+
+    rows = [{"source": source, "target": target} for source, target in sentences(NUM_EVAL_ROWS + NUM_TRAIN_ROWS)]
+    return DatasetDict(train=Dataset.from_list(rows[NUM_EVAL_ROWS:]), eval=Dataset.from_list(rows[:NUM_EVAL_ROWS]))
 
 
 def preferences(num_rows: int, seed: int = 0) -> list[tuple[str, int]]:

@@ -39,7 +39,7 @@ class Limits:
 
     def of(self, column: str) -> tuple[int | None, str]:
         """(upper bound of a column's values, what to do about a value beyond it)."""
-        if column == "input_ids":
+        if column == "input_ids" or (column in LABEL_COLUMNS and None is not self.num_labels == self.vocab_size):
             return self.vocab_size, "use the tokenizer that belongs to the model"
         if column in LABEL_COLUMNS:
             return self.num_labels, "number the classes from 0, or load the model with as many num_labels as there are"

@@ -189,9 +189,10 @@ class _Digest:
 # --- counts ----------------------------------------------------------------------------------------------------------
 
 
-def count_cut(encoded: Any) -> int:
-    """How many rows of a tokenizer's call were cut; 0 where a tokenizer without a Rust backend does not say."""
-    return sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
+def count_cut(*encoded: Any) -> int:
+    """How many rows of a tokenizer's calls were cut in any; 0 where a tokenizer without a Rust backend does not say."""
+    rows = zip(*(call.encodings or () for call in encoded), strict=True)
+    return sum(any(encoding.overflowing for encoding in row) for row in rows)
 
 
 def lengths_of(rows: Any, column: str = "input_ids") -> np.ndarray[Any, np.dtype[np.int64]]:

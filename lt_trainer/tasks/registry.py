@@ -45,6 +45,12 @@ TASKS = {
         "MaskedLMData",
         linked={name: name for name in ("vocab_size", "tokenizer")},
     ),
+    "seq2seq": TaskEntry(
+        "lt_trainer.tasks.seq2seq",
+        "Seq2Seq",
+        "Seq2SeqData",
+        linked={"tokenizer": "tokenizer", "vocab_size": "vocab_size", "max_new_tokens": "max_target_length"},
+    ),
 }
 
 

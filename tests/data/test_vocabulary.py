@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lt_trainer.data.vocabulary import SPECIAL_TOKENS, word_vocabulary, write_bert_vocabulary
+from lt_trainer.data.vocabulary import SPECIAL_TOKENS, sentence_tokenizer, word_vocabulary, write_bert_vocabulary
 from lt_trainer.tokenization import AutoTokenizer
 
 TEXTS = ["The tea, the milk.", "The TEA is hot"]
@@ -31,3 +31,17 @@ def test_rare_words_are_spelled_and_strange_letters_unknown(tmp_path):
     assert tokenizer.tokenize("The tea, hot") == ["the", "tea", ",", "h", "##o", "##t"]
     assert tokenizer.tokenize("zebra") == ["[UNK]"]
     assert tokenizer.model_max_length == 16
+
+
+def test_sentences_come_back_as_they_were_with_an_end_token():
+    tokenizer = sentence_tokenizer(["The old dog sees it.", "The old cat sees."])
+    ids = tokenizer("The old dog sees a cat.")["input_ids"]
+    assert ids[-1] == tokenizer.eos_token_id == 1
+    assert tokenizer.pad_token_id == 0
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "The old dog sees a cat."
+    assert tokenizer.convert_ids_to_tokens(ids)[:2] == ["▁The", "▁old"]
+
+
+def test_strange_letters_of_sentences_are_unknown():
+    tokenizer = sentence_tokenizer(["The old dog"])
+    assert tokenizer.unk_token_id in tokenizer("Ω")["input_ids"]
