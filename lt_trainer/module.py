@@ -191,7 +191,8 @@ class StepModule(OwnTransfer):
         if self.hooks.check_batch is not None:
             for micro_batch, rows in zip(window.batches, window.rows, strict=True):
                 self.hooks.check_batch(micro_batch, rows)
-        window.labels = [self._labels(batch) for batch in window.batches]
+        if not self.trainer.training:
+            window.labels = [self._labels(batch) for batch in window.batches]
         if self.evaluation.pick_inputs is not None:
             window.inputs = [dict(batch) for batch in window.batches]
         window.counts = [

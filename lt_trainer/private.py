@@ -63,6 +63,13 @@ class OwnTransfer(pl.LightningModule):
     Lightning's three public hooks for it warn wherever there is a DataModule too, and cost a dispatch each in a step.
     """
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the name of each hook on the module, twenty times a step: past the search for submodules."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def prepare(self, batch: Any, device: torch.device) -> Any:
         """Brings a batch to the device, in the form that the steps take."""
         raise NotImplementedError(f"{type(self).__name__} has no prepare(): return the batch on the device")

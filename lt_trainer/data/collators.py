@@ -212,6 +212,25 @@ class KeepColumns:
         return self.collate(kept)
 
 
+_PLAIN = (DefaultDataCollator, DataCollatorWithPadding, DataCollatorForTokenClassification, DataCollatorForSeq2Seq)
+
+
+def draws_nothing(rows: Any, collate: Any) -> bool:
+    """Whether reading and collating rows surely draws no random number: these very classes, rows without a transform.
+
+    Args:
+        rows: a data set; of a list and of `datasets.Dataset` it is known.
+        collate: list of rows -> batch.
+    """
+    if isinstance(collate, KeepColumns):
+        return draws_nothing(rows, collate.collate)
+    plain = collate is default_data_collator or type(collate) in _PLAIN
+    kind = type(rows)
+    if kind.__module__.partition(".")[0] == "datasets":
+        return plain and rows.format["type"] != "custom"
+    return plain and kind in (list, tuple)
+
+
 def _stack(name: str, values: list[Any], kind: str) -> Any:
     """One tensor or array of a column, of the type that `transformers` gives it; labels as a loss takes them."""
     if isinstance(values[0], torch.Tensor):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lt_trainer.data.collators import draws_nothing
 from lt_trainer.data.draws import drawing
 
 if TYPE_CHECKING:
@@ -110,9 +111,12 @@ class WindowDataset(torch.utils.data.Dataset[Window]):
 
     def __init__(self, rows: Any, collate: Collate, *, keep_blanks: bool) -> None:
         self.rows, self.collate, self.keep_blanks = rows, collate, keep_blanks
+        self.draws_nothing = draws_nothing(rows, collate)
 
     def __getitem__(self, window: WindowRows) -> Window:
         kept = [share for share in window.shares if share or self.keep_blanks]
+        if self.draws_nothing:  # seeding three generators takes as long as a small step
+            return Window([self.collate(fetch(self.rows, share or [0])) for share in kept], kept)
         with seeded(window.seed), drawing(window.seed, window.epoch_seed):
             return Window([self.collate(fetch(self.rows, share or [0])) for share in kept], kept)
 

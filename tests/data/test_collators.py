@@ -9,7 +9,14 @@ import pytest
 import torch
 
 import lt_trainer
-from lt_trainer.data.collators import DataCollatorForSeq2Seq, DefaultDataCollator, KeepColumns, default_data_collator
+from lt_trainer.data.collators import (
+    DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
+    DefaultDataCollator,
+    KeepColumns,
+    default_data_collator,
+    draws_nothing,
+)
 
 
 def test_label_becomes_labels_and_text_is_left_out():
@@ -208,3 +215,17 @@ def test_the_default_collator_equals_that_of_transformers_on_many_rows(kind, as_
             assert type(ours[column]) is type(expected)
             assert ours[column].dtype == expected.dtype, (column, rows[0][column if column in rows[0] else "label"])
             assert ours[column].tolist() == expected.tolist(), column
+
+
+def test_what_surely_draws_nothing_is_known():
+    from datasets import Dataset
+
+    class Augments(DataCollatorWithPadding):
+        """May draw."""
+
+    rows = Dataset.from_dict({"labels": [1, 2]})
+    assert draws_nothing(rows, default_data_collator)
+    assert draws_nothing([{"labels": 1}], KeepColumns(DataCollatorWithPadding(None), frozenset({"labels"}), "Model"))
+    assert not draws_nothing(rows.with_transform(lambda batch: batch), default_data_collator)
+    assert not draws_nothing(rows, Augments(None))
+    assert not draws_nothing(range(3), default_data_collator)
