@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from lt_trainer.args.fields import TrainingArguments
+
 WATCHERS = ("reduce_lr_on_plateau", "greedy")  # schedules that follow the evaluation
 SCHEDULERS = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
@@ -223,3 +225,11 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
             "ddp_static_graph=True with gradient_accumulation_steps > 1: DDP fails on that; leave one of them out",
         ),
     ]
+
+
+def best_metric(args: TrainingArguments) -> tuple[str | None, bool | None]:
+    """The metric by which a model is the best, where something asks for one, and whether more of it is better."""
+    metric, greater = args.metric_for_best_model, args.greater_is_better
+    if args.load_best_model_at_end or args.save_strategy == "best" or args.lr_scheduler_type in WATCHERS:
+        metric = metric or "loss"
+    return metric, not metric.endswith("loss") if metric is not None and greater is None else greater

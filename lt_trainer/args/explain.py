@@ -13,6 +13,47 @@ if TYPE_CHECKING:
     from lt_trainer.args.plan import Plan
 
 LIGHTNING, OURS = "Lightning", "lt_trainer"
+# Where arguments go; those that are not listed stay with the trainer, the module or the bridge.
+GOES = {
+    "Lightning, max_steps and max_epochs": ("num_train_epochs", "max_steps"),
+    "Lightning, precision": ("bf16", "fp16", "fp16_opt_level"),
+    "Lightning, accelerator and devices": ("use_cpu", "devices"),
+    "Lightning, DDPStrategy": (
+        *("ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters"),
+        *("ddp_static_graph", "ddp_timeout"),
+    ),
+    "Lightning, FSDP": ("fsdp", "fsdp_config"),
+    "Lightning, DeepSpeed": ("deepspeed",),
+    "torch, the optimizer": (
+        *("adam_beta1", "adam_beta2", "adam_epsilon", "learning_rate", "optim", "optim_args", "optim_target_modules"),
+        "weight_decay",
+    ),
+    "torch, matrix products": ("tf32",),
+    "torch.compile": ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+    "torch, DataLoader": (
+        *("dataloader_multiprocessing_context", "dataloader_num_workers", "dataloader_persistent_workers"),
+        *("dataloader_pin_memory", "dataloader_prefetch_factor"),
+    ),
+    "windows of rows": (
+        *("data_seed", "dataloader_drop_last", "gradient_accumulation_steps", "length_column_name"),
+        *("per_device_eval_batch_size", "per_device_train_batch_size", "train_sampling_strategy"),
+    ),
+    "the schedule": ("lr_scheduler_kwargs", "lr_scheduler_type", "warmup_ratio", "warmup_steps"),
+    "checkpoints": (
+        *("load_best_model_at_end", "output_dir", "save_only_model", "save_steps", "save_strategy", "save_total_limit"),
+        *("resume_from_checkpoint", "metric_for_best_model", "greater_is_better"),
+    ),
+    "loggers": (
+        *("logging_dir", "project", "report_to", "run_name", "trackio_bucket_id", "trackio_space_id"),
+        "trackio_static_space_id",
+    ),
+    "the hub": (
+        *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token"),
+        "push_to_hub",
+    ),
+    "generation": (*("generation_config", "generation_max_length", "generation_num_beams", "predict_with_generate"),),
+    "scripts": ("do_eval", "do_predict", "do_train", "local_rank", "overwrite_output_dir"),
+}
 
 
 def explain(args: TrainingArguments, facts: Facts) -> str:
@@ -23,10 +64,17 @@ def explain(args: TrainingArguments, facts: Facts) -> str:
     """
     decided = plan(args, facts)
     lines = _table([("what", "value", "done by"), *_rows(decided)])
-    differs = [(name, repr(value), f"default {default!r}") for name, value, default in differences(args)]
+    differs = [
+        (name, f"{value!r} (default {default!r})", f"-> {goes_to(name)}") for name, value, default in differences(args)
+    ]
     flags = ", ".join(f"{name}={value!r}" for name, value in decided.trainer_flags.items())
-    lines += ["", "differs from the defaults:", *(_table(differs) or ["  nothing"])]
+    lines += ["", "differs from the defaults, and who takes it:", *(_table(differs) or ["  nothing"])]
     return "\n".join([*lines, "", f"lightning.Trainer({flags})"])
+
+
+def goes_to(name: str) -> str:
+    """Who makes use of an argument."""
+    return next((owner for owner, names in GOES.items() if name in names), OURS)
 
 
 def differences(args: TrainingArguments) -> list[tuple[str, Any, Any]]:
@@ -39,11 +87,14 @@ def _rows(p: Plan) -> list[tuple[str, str, str]]:
     duration, hardware, loader, optimizer = p.duration, p.hardware, p.loader, p.optimizer
     factors = f"{loader.batch_size} a device x {hardware.world_size} device(s) x {loader.accumulation} accumulated"
     clip = f"gradient norm {optimizer.max_grad_norm:g}" if optimizer.max_grad_norm else "off"
+    workers = f"{loader.num_workers} worker(s)" if loader.num_workers else "the main process"
+    saving = p.saving
     return [
         ("effective batch", f"{duration.effective_batch_size} rows ({factors})", OURS),
+        ("evaluation batch", f"{loader.eval_batch_size} rows a device", OURS),
         ("steps", f"{duration.max_steps} ({duration.num_epochs:g} epochs of {duration.steps_per_epoch})", LIGHTNING),
         ("devices", f"{hardware.devices} {hardware.accelerator} on {hardware.num_nodes} machine(s)", LIGHTNING),
-        ("strategy", hardware.strategy, LIGHTNING),
+        ("strategy", ", ".join([hardware.strategy, *(f"{k}={v}" for k, v in p.ddp.items())]), LIGHTNING),
         ("precision", hardware.precision, LIGHTNING),
         ("optimizer", f"{optimizer.name}, decay {optimizer.weight_decay:g}", "torch"),
         (
@@ -52,11 +103,17 @@ def _rows(p: Plan) -> list[tuple[str, str, str]]:
             OURS,
         ),
         ("clipping", clip, OURS),
+        ("rows", f"order of seed {loader.seed}, read by {workers}", OURS),
         ("log", _every(p.cadence.logging), OURS),
         ("evaluate", _every(p.cadence.evaluation), f"{LIGHTNING}, when {OURS} says"),
         ("save", _every(p.cadence.saving), OURS),
+        ("best model", _best(saving.metric_for_best, saving.greater_is_better), OURS),
         ("report to", ", ".join(p.reporting.report_to) or "nothing", LIGHTNING),
     ]
+
+
+def _best(metric: str | None, greater: bool | None) -> str:
+    return f"by {metric}, {'more' if greater else 'less'} is better" if metric else "not looked for"
 
 
 def _every(every: Every) -> str:

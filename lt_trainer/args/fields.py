@@ -57,14 +57,6 @@ def native(f: Field[Any], value: Any) -> Any:
     return None if value == f"<{f.name.upper()}>" else value  # a secret that to_dict left out
 
 
-def best_metric(args: TrainingArguments) -> tuple[str | None, bool | None]:
-    """The metric by which a model is the best, where something asks for one, and whether more of it is better."""
-    metric, greater = args.metric_for_best_model, args.greater_is_better
-    if args.load_best_model_at_end or args.save_strategy == "best" or args.lr_scheduler_type in check.WATCHERS:
-        metric = metric or "loss"
-    return metric, not metric.endswith("loss") if metric is not None and greater is None else greater
-
-
 def told(cls: type[T]) -> type[T]:
     """Writes the fields' meanings into the class's docstring."""
     listed = (f"    {f.name}: {f.metadata['help']}" for f in fields(cls) if "help" in f.metadata)  # type: ignore[arg-type]
@@ -284,7 +276,7 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
         self.do_eval = self.do_eval or self.eval_strategy != "no"
         if self.eval_strategy == "steps" and self.eval_steps is None:
             self.eval_steps = self.logging_steps
-        self.metric_for_best_model, self.greater_is_better = best_metric(self)
+        self.metric_for_best_model, self.greater_is_better = check.best_metric(self)
         if self.torch_compile_backend or self.torch_compile_mode or self.torch_compile:
             self.torch_compile, self.torch_compile_backend = True, self.torch_compile_backend or "inductor"
 

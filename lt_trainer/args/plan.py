@@ -6,9 +6,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
-from lt_trainer.args.check import raise_if
+from lt_trainer.args.check import best_metric, raise_if
 from lt_trainer.args.duration import Duration, plan_duration
-from lt_trainer.args.fields import best_metric
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
 if TYPE_CHECKING:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lt_trainer.args.hardware import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sized
 
     import torch
 
+    from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.args.hardware import Facts
 
 
@@ -94,6 +96,22 @@ class ProcessView:
         levels = logging.getLevelNamesMapping()
         passive = logging.getLogger("lt_trainer").getEffectiveLevel()
         return {"passive": passive, "detail": logging.INFO}.get(name) or levels[name.upper()]
+
+    def explain(self, train_rows: int | Sized | None = None, eval_rows: int | Sized | None = None) -> str:
+        """What a run will do on this machine, who does it, and what differs from the defaults, as a table.
+
+        Args:
+            train_rows: the training data, or the number of its rows; without it, `max_steps` tells the run's length.
+            eval_rows: likewise for evaluation.
+
+        Raises:
+            ConfigurationError: the run cannot be made, with every problem.
+        """
+        from lt_trainer.args.explain import explain
+
+        rows = train_rows if train_rows is None or isinstance(train_rows, int) else len(train_rows)
+        facts = replace(_facts(), num_train_rows=rows, has_train=True, has_eval=eval_rows is not None)
+        return explain(cast("TrainingArguments", self), facts)
 
     @contextmanager
     def main_process_first(self, local: bool = True, desc: str = "work") -> Iterator[None]:
