@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lt_trainer.args.check import ConfigurationError as ConfigurationError
     from lt_trainer.args.fields import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
     from lt_trainer.args.fields import TrainingArguments as TrainingArguments
+    from lt_trainer.args.parser import HfArgumentParser as HfArgumentParser
     from lt_trainer.callbacks.base import DefaultFlowCallback as DefaultFlowCallback
     from lt_trainer.callbacks.base import TrainerCallback as TrainerCallback
     from lt_trainer.callbacks.early_stopping import EarlyStoppingCallback as EarlyStoppingCallback
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
     from lt_trainer.state import PredictionOutput as PredictionOutput
+    from lt_trainer.state import SchedulerType as SchedulerType
     from lt_trainer.state import TrainerControl as TrainerControl
     from lt_trainer.state import TrainerState as TrainerState
     from lt_trainer.state import TrainOutput as TrainOutput
@@ -150,6 +152,7 @@ _HOME = {
     "ConfigurationError": "args.check",
     "Seq2SeqTrainingArguments": "args.fields",
     "TrainingArguments": "args.fields",
+    "HfArgumentParser": "args.parser",
     "DefaultFlowCallback": "callbacks.base",
     "TrainerCallback": "callbacks.base",
     "EarlyStoppingCallback": "callbacks.early_stopping",
@@ -240,6 +243,7 @@ _HOME = {
     "EvalPrediction": "state",
     "IntervalStrategy": "state",
     "PredictionOutput": "state",
+    "SchedulerType": "state",
     "TrainerControl": "state",
     "TrainerState": "state",
     "TrainOutput": "state",

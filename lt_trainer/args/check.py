@@ -10,16 +10,15 @@ from enum import Enum
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.state import SchedulerType
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from lt_trainer.args.fields import TrainingArguments
 
 WATCHERS = ("reduce_lr_on_plateau", "greedy")  # schedules that follow the evaluation
-SCHEDULERS = (
-    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
-    *("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", *WATCHERS),
-)
+SCHEDULERS = tuple(str(name) for name in SchedulerType)
 PACKAGES = {  # optimizers by the package that brings them
     "torch": (
         *("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adafactor"),

@@ -14,11 +14,11 @@ from enum import Enum, EnumMeta
 from typing import Any, Self, TypeVar
 
 from lt_trainer.args import check
-from lt_trainer.args.check import LOGGERS, OPTIMIZERS, SCHEDULERS, ConfigurationError
+from lt_trainer.args.check import LOGGERS, OPTIMIZERS, ConfigurationError
 from lt_trainer.args.former import FORMER, Named
 from lt_trainer.args.process import ProcessView
 from lt_trainer.args.setters import Setters
-from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy
+from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
 
 T = TypeVar("T")
 STEPS = "a whole number of steps, or a share between 0 and 1"
@@ -85,7 +85,7 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     torch_empty_cache_steps: int | None = arg(None, "steps between emptying the GPU's cache; None: never", "1 or more")
     # learning rate
     learning_rate: float = arg(5e-5, "peak of the schedule", "0 or more")
-    lr_scheduler_type: str = arg("linear", "linear, cosine, constant, polynomial, inverse_sqrt, ...", SCHEDULERS)
+    lr_scheduler_type: str = arg("linear", "linear, cosine, constant, polynomial, inverse_sqrt, ...", SchedulerType)
     lr_scheduler_kwargs: dict[str, Any] | None = arg(None, "the schedule's own arguments")
     warmup_steps: float = arg(0, "steps of linear warm-up; below 1: share of all steps", "0 or more")
     warmup_ratio: float = arg(0.0, "share of all steps for warm-up, where warmup_steps is 0", "0 to 1")

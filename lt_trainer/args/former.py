@@ -61,8 +61,8 @@ class Gone:
             raise ConfigurationError([f"{value!r}: not supported; {self.instead}"])
 
     def allows(self, value: Any) -> bool:
-        """Whether the value changes nothing."""
-        return value is None or value in self.fine
+        """Whether the value, or its text on a command line, changes nothing."""
+        return value is None or value in self.fine or value in [str(fine) for fine in self.fine]
 
 
 def switch(today: str, on: Any, off: Any, *, is_current: bool = False) -> Renamed:

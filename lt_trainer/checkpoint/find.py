@@ -107,6 +107,12 @@ def newest_valid(output_dir: str | os.PathLike[str], *, resumable: bool = True) 
     )
 
 
+def get_last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """The newest whole checkpoint of a folder, for scripts that go on by themselves; None where there is none."""
+    whole = (path for path in reversed(list_checkpoints(folder)) if verify(path) is None)
+    return next((str(path) for path in whole), None)
+
+
 def rotate(output_dir: str | os.PathLike[str], limit: int | None, keep: Collection[Path]) -> list[Path]:
     """Removes checkpoints, lowest step first, until `limit` are left; returns the removed ones.
 

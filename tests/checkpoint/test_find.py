@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from lt_trainer.checkpoint.find import list_checkpoints, newest_valid, rotate, step_of, verify
+from lt_trainer.checkpoint.find import get_last_checkpoint, list_checkpoints, newest_valid, rotate, step_of, verify
 from lt_trainer.checkpoint.format import read_checkpoint
 from tests.checkpoint.states import save
 
@@ -246,3 +246,12 @@ def test_a_foreign_file_cut_in_half_is_named(foreign: Path, name: str) -> None:
 def test_a_foreign_state_without_a_step_does_not_verify(foreign: Path) -> None:
     (foreign / "trainer_state.json").write_text('{"global_step": "3"}')
     assert verify(foreign) == "trainer_state.json has no global_step"
+
+
+def test_scripts_are_told_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    assert get_last_checkpoint(tmp_path / "nowhere") is None
+    assert get_last_checkpoint(tmp_path) is None
+    for step in (9, 10, 100):
+        save(tmp_path, step)
+    (tmp_path / "checkpoint-100" / "model.safetensors").write_bytes(b"cut off")
+    assert get_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
