@@ -136,6 +136,13 @@ def test_the_level_of_the_log_is_set_by_the_trainer(build):
         logger.setLevel(before)
 
 
+def test_what_has_no_effect_is_told_once(build, caplog):
+    build(hub_model_id="me/model").train()
+    assert [record.message for record in caplog.records if "no effect" in record.message] == [
+        "hub_model_id has no effect without push_to_hub=True"
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["enable_jit_checkpoint", "restore_callback_states_from_checkpoint", "eval_use_gather_object"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.plan import plan
@@ -56,6 +57,18 @@ GOES = {
 }
 
 
+# Arguments that do nothing while another one is off.
+NEEDS = {
+    "fsdp_config": "fsdp",
+    "gradient_checkpointing_kwargs": "gradient_checkpointing",
+    "hub_always_push": "push_to_hub",
+    "hub_model_id": "push_to_hub",
+    "hub_private_repo": "push_to_hub",
+    "hub_revision": "push_to_hub",
+    "hub_strategy": "push_to_hub",
+}
+
+
 def explain(args: TrainingArguments, facts: Facts) -> str:
     """What a run will do, who does it, and what differs from the defaults.
 
@@ -69,6 +82,7 @@ def explain(args: TrainingArguments, facts: Facts) -> str:
     ]
     flags = ", ".join(f"{name}={value!r}" for name, value in decided.trainer_flags.items())
     lines += ["", "differs from the defaults, and who takes it:", *(_table(differs) or ["  nothing"])]
+    lines += [f"  {note}" for note in unused(args)]
     return "\n".join([*lines, "", f"lightning.Trainer({flags})"])
 
 
@@ -77,9 +91,21 @@ def goes_to(name: str) -> str:
     return next((owner for owner, names in GOES.items() if name in names), OURS)
 
 
+def unused(args: TrainingArguments) -> list[str]:
+    """What was asked for and does nothing, with what it needs."""
+    given = {name for name, _, _ in differences(args)}
+    return [
+        f"{name} has no effect without {needed}=True"
+        for name, needed in NEEDS.items()
+        if name in given and not getattr(args, needed)
+    ]
+
+
 def differences(args: TrainingArguments) -> list[tuple[str, Any, Any]]:
     """(name, value, default) of each argument that is not what it would be if only output_dir were given."""
-    given, usual = args.to_dict(), type(args)(output_dir=args.output_dir).to_dict()
+    given = args.to_dict()
+    ours = next(cls for cls in type(args).__mro__ if cls.__module__.startswith("lt_trainer."))  # a user's may need more
+    usual = {f.name: f.default for f in fields(args)} | ours(output_dir=args.output_dir).to_dict()
     return [(name, value, usual[name]) for name, value in given.items() if value != usual[name]]
 
 

@@ -172,7 +172,8 @@ def translate(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[di
             notes.append(f"{name} is {row.today} now")
         if value is None or row.write(value) in (None, defaults[row.today]):
             continue  # asks for nothing
-        if row.today in given:
+        if given.get(row.today, defaults[row.today]) != defaults[row.today]:
             problems.append(f"{name} and {row.today} are one: expected {row.today} alone, received both")
+            continue
         values[row.today] = row.write(value)
     return values, notes, problems

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lt_trainer.args.check import near
 from lt_trainer.args.fields import TrainingArguments, default_of
+from lt_trainer.args.former import FORMER, Renamed
 from lt_trainer.cli.files import SECTIONS
 from lt_trainer.cli.sources import Parameter, parameters_of
 
@@ -109,6 +110,8 @@ class Names:
         """Where a dotted or a flat name leads, or what is wrong with it."""
         name = ALIASES.get(name, name)
         section, _, rest = name.partition(".")
+        if former := _former(rest if section == "args" else name):
+            return former
         if section not in SECTIONS:
             return self._find_flat(name)
         name, *inside = rest.removeprefix("init_args.").split(".")
@@ -143,6 +146,16 @@ class Names:
     def flat_names(self) -> list[str]:
         """All names that need no section."""
         return [*ALIASES, "task", *(name for section in ("args", "model", "data") for name in self.settable[section])]
+
+
+def _former(name: str) -> Place | None:
+    """Where a former name of an argument leads: to today's, or to a switch that TrainingArguments translate."""
+    row = FORMER.get(name)
+    if not isinstance(row, Renamed):
+        return None
+    today = arguments()[row.today]
+    translated = isinstance(row.read(today.default), bool) and "bool" not in today.kinds
+    return Place("args", Parameter(name, "bool", help=today.help) if translated else today)
 
 
 def arguments() -> dict[str, Parameter]:

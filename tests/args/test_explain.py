@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.explain import differences, explain
+from lt_trainer.args.explain import differences, explain, unused
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 
@@ -39,6 +41,29 @@ def test_the_table_shows_what_differs_from_the_defaults() -> None:
     assert "secret" not in explain(args, FACTS)
     assert not differences(TrainingArguments("elsewhere"))
     assert "nothing" in explain(TrainingArguments("elsewhere"), FACTS)
+
+
+def test_arguments_of_the_users_own_class_are_explained() -> None:
+    @dataclass(kw_only=True)
+    class Mine(TrainingArguments):
+        weight: float
+        note: str = "none"
+
+    args = Mine(output_dir="out", weight=2.0, seed=1)
+    assert [(name, value) for name, value, _ in differences(args)] == [("seed", 1), ("weight", 2.0)]
+    assert "1 (default 42)" in explain(args, FACTS)
+
+
+def test_what_has_no_effect_is_told() -> None:
+    args = TrainingArguments("out", hub_model_id="me/model", hub_strategy="end", fsdp_config={"min_num_params": 1})
+    assert unused(args) == [
+        "fsdp_config has no effect without fsdp=True",
+        "hub_model_id has no effect without push_to_hub=True",
+        "hub_strategy has no effect without push_to_hub=True",
+    ]
+    assert "hub_strategy has no effect without push_to_hub=True" in explain(args, FACTS)
+    assert unused(TrainingArguments("out", hub_model_id="me/model", push_to_hub=True)) == []
+    assert unused(TrainingArguments("out")) == []
 
 
 def test_what_cannot_run_is_refused() -> None:

@@ -177,3 +177,21 @@ def test_trained_model_in_output_dir_is_measured_unless_another_is_named(tmp_pat
     assert asked(*config, command="test").sections["data"]["tokenizer"] == str(tmp_path)
     assert asked(*config, "--model", "other", command="test").sections["model"]["model"] == "other"
     assert asked(*config, command="fit").sections["model"]["model"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        (["--evaluation_strategy", "epoch", "--validation_file", "b.csv"], "eval_strategy", "epoch"),
+        (["--no_cuda"], "use_cpu", True),
+        (["--args.per_gpu_train_batch_size", "4"], "per_device_train_batch_size", 4),
+        (["--group_by_length"], "train_sampling_strategy", "group_by_length"),
+        (["--activation_checkpointing"], "gradient_checkpointing", True),
+    ],
+)
+def test_former_names_of_arguments_are_taken(line: list[str], name: str, value: object, tmp_path: Path) -> None:
+    request = asked("--model", "bert", "--train_file", "a.csv", "--output_dir", "out", *line)
+    assert getattr(request.args, name) == value
+    (tmp_path / "saved.yaml").write_text(request.as_yaml())
+    again = read_request("fit", scan(["--print_config", "-c", str(tmp_path / "saved.yaml")]))
+    assert again.args == request.args
