@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from lt_trainer.tokenization.batch import BatchEncoding
 from lt_trainer.tokenization.forks import guard_forks
@@ -15,6 +17,7 @@ from lt_trainer.tokenization.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
     from enum import Enum
 
     from tokenizers import Encoding
@@ -122,6 +125,12 @@ class Encoder(Vocabulary):
             return targets
         batch["labels"] = targets["input_ids"]
         return batch
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[Self]:
+        """Of releases before 4.22: texts inside are targets. `text_target=` makes the same tokens."""
+        warnings.warn("as_target_tokenizer is text_target= now", DeprecationWarning, stacklevel=3)
+        yield self
 
     def encode(
         self,

@@ -73,6 +73,15 @@ def test_targets_become_labels(words_only):
     assert words_only(text_target="bad")["input_ids"] == [2, 6, 3]
 
 
+def test_targets_in_the_manner_of_former_releases(words_only):
+    with (
+        pytest.warns(DeprecationWarning, match="text_target= now") as caught,
+        words_only.as_target_tokenizer() as tokenizer,
+    ):
+        assert tokenizer(["bad film"])["input_ids"] == words_only(text_target=["bad film"])["input_ids"]
+    assert caught[0].filename == __file__
+
+
 def test_words_know_their_tokens(words_only):
     batch = words_only(["playing", "film"], is_split_into_words=True)
     assert batch.word_ids() == [None, 0, 0, 1, None]
