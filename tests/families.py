@@ -18,6 +18,14 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 ROW_HEADS = ("SequenceClassification",)
 SMALL_HEADS = ("SequenceClassification", "TokenClassification")
 LENGTHS = (9, 2, 5, 17)
+TINY: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
+    "t5": {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_kv": 16, "d_ff": 64, "decoder_start_token_id": 0},
+}
+"""Settings of a small model of each native family, beside its vocabulary."""
 
 
 def write(folder: Path, config: Any, head: str | None = None, seed: int = 0) -> Path:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 import lt_trainer
 from lt_trainer.models import foreign
 from lt_trainer.tasks.text_classification import TextClassification
 from tests import families
+from tests.tokenization.conftest import TEXTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,6 +159,53 @@ def test_a_task_takes_it_by_its_folder(electra: Path) -> None:
     task = TextClassification(str(electra), num_labels=3)
     assert type(task.model) is transformers.ElectraForSequenceClassification
     assert task.label_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+
+def with_tokenizer(folder: Path, kind: str) -> str:
+    """A tokenizer with 80 tokens at most beside the model."""
+    words = sorted({word for text in TEXTS for word in text.lower().split()})[:60]
+    names = {"electra": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], "llama": ["<pad>", "<unk>", "</s>"]}[kind]
+    if kind == "electra":
+        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in [*names, *words]), encoding="utf-8")
+    else:
+        vocab = {token: index for index, token in enumerate([*names, *words])}
+        backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        backend.save(str(folder / "tokenizer.json"))
+        tokens = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 40, **tokens}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "data"),
+    [
+        ("text-classification", "electra", {}),
+        ("masked-lm", "electra", {}),
+        ("causal-lm", "llama", {"packing": "none"}),
+    ],
+)
+def test_tasks_train_it_from_raw_rows(
+    request: pytest.FixtureRequest, tmp_path: Path, task: str, kind: str, data: dict[str, Any]
+) -> None:
+    name = with_tokenizer(request.getfixturevalue(kind), kind)
+    rows = [
+        {"text": text, **({"label": i % 2} if task == "text-classification" else {})} for i, text in enumerate(TEXTS)
+    ]
+    args = lt_trainer.TrainingArguments(
+        str(tmp_path / "run"), max_steps=12, learning_rate=1e-2, report_to="none", save_strategy="no", disable_tqdm=True
+    )
+    trainer = lt_trainer.Trainer(args=args, task=task, model=name, data=data, train_dataset=rows, eval_dataset=rows)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    trainer.save_model()
+    assert type(lt_trainer.AutoTokenizer.from_pretrained(tmp_path / "run")).__name__ in (
+        "ElectraTokenizer",
+        "PreTrainedTokenizerFast",
+    )
+    assert type(lt_trainer.AutoModel.from_pretrained(tmp_path / "run")).__module__.startswith("transformers.")
 
 
 def test_a_head_that_a_native_family_lacks_comes_from_there_too(tmp_path: Path) -> None:

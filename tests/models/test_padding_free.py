@@ -13,17 +13,10 @@ import lt_trainer
 from lt_trainer.models.configuration import ATTENTION
 from tests import families
 
-TINY: dict[str, dict[str, Any]] = {
-    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-    "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
-    "t5": {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_kv": 16, "d_ff": 64, "decoder_start_token_id": 0},
-}
 CASES = [
     *((name, "SequenceClassification") for name in ("bert", "roberta", "distilbert", "gpt2")),
-    *((name, "TokenClassification") for name in TINY),
-    *((name, "QuestionAnswering") for name in TINY),
+    *((name, "TokenClassification") for name in families.TINY),
+    *((name, "QuestionAnswering") for name in families.TINY),
     *((name, "MaskedLM") for name in ("bert", "roberta", "distilbert")),
     ("gpt2", "CausalLM"),
     ("t5", "Seq2SeqLM"),
@@ -33,7 +26,7 @@ CASES = [
 def model_of(name: str, head: str, **settings: Any) -> Any:
     torch.manual_seed(0)
     options = {"num_labels": 3} if head in families.SMALL_HEADS else {}
-    config = lt_trainer.AutoConfig.for_model(name, vocab_size=80, **{**TINY[name], **settings}, **options)
+    config = lt_trainer.AutoConfig.for_model(name, vocab_size=80, **{**families.TINY[name], **settings}, **options)
     return getattr(lt_trainer, f"AutoModelFor{head}").from_config(config).eval()
 
 
@@ -100,7 +93,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("path", [None, "eager"])
-@pytest.mark.parametrize("name", list(TINY))
+@pytest.mark.parametrize("name", list(families.TINY))
 def test_a_ragged_batch_never_makes_a_mask_of_all_pairs(name: str, path: str | None) -> None:
     """One row of 128 tokens among 63 of three: the mask of all pairs would hold a million."""
     lengths = (128, *[3] * 63)

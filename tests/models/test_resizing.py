@@ -13,19 +13,12 @@ from tests import families
 if TYPE_CHECKING:
     from pathlib import Path
 
-TINY: dict[str, dict[str, Any]] = {
-    "bert": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
-    "roberta": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
-    "distilbert": {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64},
-    "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 2},
-    "t5": {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 16, "d_ff": 64, "decoder_start_token_id": 0},
-}
 HEADS = {"gpt2": "CausalLM", "t5": "Seq2SeqLM"}
 
 
 def folder_of(model_type: str, tmp_path: Path, head: str | None, **settings: Any) -> Path:
     transformers = pytest.importorskip("transformers")
-    config = transformers.AutoConfig.for_model(model_type, vocab_size=80, **{**TINY[model_type], **settings})
+    config = transformers.AutoConfig.for_model(model_type, vocab_size=80, **{**families.TINY[model_type], **settings})
     return families.write(tmp_path / "tiny", config, head)
 
 
@@ -101,7 +94,9 @@ def test_new_rows_may_be_drawn_like_those_of_a_fresh_model(tmp_path: Path) -> No
 
 
 def test_fewer_old_rows_than_columns_give_the_mean(tmp_path: Path) -> None:
-    model = lt_trainer.AutoModel.from_config(lt_trainer.AutoConfig.for_model("gpt2", vocab_size=9, **TINY["gpt2"]))
+    model = lt_trainer.AutoModel.from_config(
+        lt_trainer.AutoConfig.for_model("gpt2", vocab_size=9, **families.TINY["gpt2"])
+    )
     mean = model.wte.weight.mean(0)
     model.resize_token_embeddings(11)
     torch.testing.assert_close(model.wte.weight[9:], mean.expand(2, -1))
