@@ -123,10 +123,14 @@ if TYPE_CHECKING:
     from lt_trainer.tasks.causal_lm import CausalLMData as CausalLMData
     from lt_trainer.tasks.masked_lm import MaskedLM as MaskedLM
     from lt_trainer.tasks.masked_lm import MaskedLMData as MaskedLMData
+    from lt_trainer.tasks.question_answering import QuestionAnswering as QuestionAnswering
+    from lt_trainer.tasks.question_answering import QuestionAnsweringData as QuestionAnsweringData
     from lt_trainer.tasks.seq2seq import Seq2Seq as Seq2Seq
     from lt_trainer.tasks.seq2seq import Seq2SeqData as Seq2SeqData
     from lt_trainer.tasks.text_classification import TextClassification as TextClassification
     from lt_trainer.tasks.text_classification import TextClassificationData as TextClassificationData
+    from lt_trainer.tasks.token_classification import TokenClassification as TokenClassification
+    from lt_trainer.tasks.token_classification import TokenClassificationData as TokenClassificationData
     from lt_trainer.tokenization import AutoTokenizer as AutoTokenizer
     from lt_trainer.tokenization import BatchEncoding as BatchEncoding
     from lt_trainer.tokenization import BertTokenizer as BertTokenizer
@@ -253,8 +257,12 @@ _HOME = {
     "MaskedLMData": "tasks.masked_lm",
     "Seq2Seq": "tasks.seq2seq",
     "Seq2SeqData": "tasks.seq2seq",
+    "QuestionAnswering": "tasks.question_answering",
+    "QuestionAnsweringData": "tasks.question_answering",
     "TextClassification": "tasks.text_classification",
     "TextClassificationData": "tasks.text_classification",
+    "TokenClassification": "tasks.token_classification",
+    "TokenClassificationData": "tasks.token_classification",
     "AutoTokenizer": "tokenization",
     "BatchEncoding": "tokenization",
     "BertTokenizer": "tokenization",

@@ -216,6 +216,11 @@ class TaskData(pl.LightningDataModule):
         names: list[str] | None = getattr(self, "label_names", None)  # which tasks with classes have
         return names
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether any split was given."""
+        return self.dataset is not None or any(split is not None for split in self.splits.values())
+
     @cached_property
     def rows(self) -> Mapping[str, Any]:
         """The splits that were given, as they are where they come from."""

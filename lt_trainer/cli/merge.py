@@ -23,7 +23,7 @@ SPLITS = {
     **{"fit": ("train",), "validate": ("validation",), "test": ("test",), "predict": ("test", "validation")},
     "show": ALL,
 }
-DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
+DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt", ".conll")
 
 
 class Merge:
@@ -84,6 +84,10 @@ class Merge:
             self.problems.append(f"{command} needs rows: give --{splits[0]}_file FILE (data.{splits[0]})")
         self.check_files(*(splits if command != "fit" else ALL))
 
+    def _given(self, *names: str) -> bool:
+        """Whether any of some arguments of the data has a value."""
+        return any(self.values["data"].get(name) is not None for name in names)
+
     def _takes(self, *splits: str) -> bool:
         """Whether the data takes such rows: a task may make its own, and of a class of the user's nobody knows."""
         return any(split in self.names.settable["data"] for split in splits)
@@ -126,8 +130,7 @@ class Merge:
     def check_evaluation(self) -> None:
         """An evaluation that is asked for needs rows."""
         strategy = self.values["args"].get("eval_strategy", "no")
-        given = any(self.values["data"].get(name) is not None for name in ("validation", "dataset"))
-        if strategy != "no" and not given and self._takes("validation"):
+        if strategy != "no" and not self._given("validation", "dataset") and self._takes("validation"):
             problem = (
                 f"eval_strategy={strategy!r} without evaluation rows: give --validation_file FILE (data.validation)"
             )

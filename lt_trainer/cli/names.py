@@ -69,6 +69,8 @@ ALIASES = {
     "train_file": "data.train",
     "validation_file": "data.validation",
     "test_file": "data.test",
+    "dataset_name": "data.dataset",
+    "dataset_config_name": "data.dataset_config",
     "max_seq_length": "data.max_length",
     "text_column_name": "data.text_column",
     "label_column_name": "data.label_column",

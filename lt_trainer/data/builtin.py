@@ -9,6 +9,7 @@ blind here, a model that reads words in their places is not: that is what the de
 
 from __future__ import annotations
 
+import importlib
 import random
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -164,31 +165,44 @@ RIGHT = (
 )
 
 
+# Where the rows of a task are made.
+MAKERS = {
+    "text-classification": (__name__, "preference_rows"),
+    "token-classification": ("lt_trainer.data.builtin_facts", "entity_rows"),
+    "question-answering": ("lt_trainer.data.builtin_facts", "question_rows"),
+    "seq2seq": (__name__, "translation_rows"),
+    "causal-lm": (__name__, "text_rows"),
+    "masked-lm": (__name__, "text_rows"),
+}
+
+
 def load_builtin(task: str) -> DatasetDict:
     """Returns the built-in data set of a task. It is the same on every machine and Python.
 
     Args:
-        task: "text-classification", "seq2seq", "causal-lm" or "masked-lm".
+        task: a name of MAKERS.
 
     Returns:
-        For "seq2seq" `train` (3,500 rows) and `eval` (500) with `source` (English) and `target` (German). For language
-        modelling `train` (600 rows) and `eval` (60 rows) with `text`, one to six remarks. Else `train` (3,500 rows) and
-        `eval` (500 rows that are not in `train`) with `text` (str) and `label` (`ClassLabel`,
+        `train` and `eval`, whose rows differ; their columns are the usual ones of the task.
 
     Raises:
         ValueError: if there is no built-in data for `task`.
     """
+    if task not in MAKERS:
+        known = ", ".join(map(repr, MAKERS))
+        raise ValueError(
+            f"task={task!r}: expected one of {known}, which have built-in data: "
+            "read rows of your own with lt_trainer.data.readers.read_rows"
+        )
+    module, function = MAKERS[task]
+    made: DatasetDict = getattr(importlib.import_module(module), function)()
+    return made
+
+
+def preference_rows() -> DatasetDict:
+    """3,500 rows to train on and 500 others, with `text` and `label` (`ClassLabel`: names travel with the data)."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-    if task in ("causal-lm", "masked-lm"):
-        return _texts()
-    if task == "seq2seq":
-        return _translations()
-    if task != "text-classification":
-        raise ValueError(
-            f"task={task!r}: expected 'text-classification', 'seq2seq', 'causal-lm' or 'masked-lm', which have "
-            "built-in data: read rows of your own with lt_trainer.data.readers.read_rows"
-        )
     rows = preferences(NUM_EVAL_ROWS + NUM_TRAIN_ROWS)
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
     parts = {"train": rows[NUM_EVAL_ROWS:], "eval": rows[:NUM_EVAL_ROWS]}
@@ -200,7 +214,7 @@ def load_builtin(task: str) -> DatasetDict:
     )
 
 
-def _texts() -> DatasetDict:
+def text_rows() -> DatasetDict:
     """Texts of one to six remarks: `train` (600 rows) and `eval` (60 rows), with `text` (str)."""
     from datasets import Dataset, DatasetDict
 
@@ -211,7 +225,7 @@ def _texts() -> DatasetDict:
     return DatasetDict({name: Dataset.from_dict({"text": part}) for name, part in parts.items()})
 
 
-def _translations() -> DatasetDict:
+def translation_rows() -> DatasetDict:
     """`train` and `eval` with `source` (English) and `target` (German): see lt_trainer.data.translation."""
     from datasets import Dataset, DatasetDict
 

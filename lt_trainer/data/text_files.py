@@ -51,7 +51,7 @@ def read_conll(path: Path) -> NumberedRows:
     start = width = 0
     tabs = False
     for number, line in enumerate(lines_of(path), 1):
-        if not line.strip() or line.startswith("-DOCSTART-"):
+        if not line.strip("\ufeff \t\r\n") or line.startswith("-DOCSTART-"):  # WNUT-17 has a mark of its own in a line
             if words:
                 yield start, {"words": words, "tags": tags}
             words, tags = [], []

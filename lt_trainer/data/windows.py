@@ -153,7 +153,9 @@ class Passes:
     def __iter__(self) -> Iterator[Window]:
         windows = iter(self.loader)
         while few := list(islice(windows, self.size)):
-            yield Window([b for w in few for b in w.batches], [rows for w in few for rows in w.rows])
+            joined = Window([b for w in few for b in w.batches], [rows for w in few for rows in w.rows])
+            joined.kept = [kept for w in few for kept in w.kept]
+            yield joined
 
 
 def fetch(dataset: Any, rows: list[int]) -> list[Any]:

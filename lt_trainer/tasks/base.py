@@ -65,6 +65,8 @@ class Task(StepModule):
         self.learning_rate, self.lr_scheduler_type = learning_rate, lr_scheduler_type
         self.warmup_steps, self.weight_decay = warmup_steps, weight_decay
         self.metrics = nn.ModuleDict()  # name -> torchmetrics.Metric, filled by the task
+        self._unfinished: Any = None  # predictions for windows of a row whose last has not come yet
+        self._unfinished_rows: list[Row] = []
 
     # ---- what a task may override
 
@@ -155,13 +157,30 @@ class Task(StepModule):
         self._log_evaluation("test")
 
     def predict_step(self, window: Window, batch_idx: int) -> list[dict[str, Any]]:
-        """The `records` of a batch."""
+        """The `records` of a batch; a row in several windows is answered with the batch that holds its last."""
         names = self.hooks.label_names
-        columns = Columns()
+        columns, rows = Columns(), [*self._unfinished_rows, *(row for kept in window.kept for row in kept or ())]
+        if self._unfinished_rows:
+            columns.append(self._unfinished)
         for batch in window.batches:
             outputs = self.model(**{name: value for name, value in batch.items() if name not in names})
             columns.append(to_numpy(predictions_of(outputs, False, ())))
-        return list(self.records(columns.whole(), [row for rows in window.kept for row in rows or ()]))
+        whole, count = columns.whole(), unfinished(rows)
+        done = len(rows) - count if rows else None
+        self._unfinished, self._unfinished_rows = rows_of(whole, slice(done, None)), rows[done:] if rows else []
+        return list(self.records(rows_of(whole, slice(0, done)), rows[:done]))
+
+    def on_predict_start(self) -> None:
+        """Forgets what an earlier pass left."""
+        self._unfinished_rows = []
+
+    def on_predict_end(self) -> None:
+        """Refuses to lose rows whose windows were dealt to several processes."""
+        if self._unfinished_rows:
+            raise ValueError(
+                f"{len(self._unfinished_rows)} windows are left whose others are on another process: expected one "
+                f"process, received {self.trainer.world_size}: predict with devices=1, or with lt_trainer.Trainer"
+            )
 
     def _log_evaluation(self, prefix: str) -> None:
         assert self.driver is not None
@@ -177,3 +196,18 @@ def _device_of(predictions: Any) -> torch.device:
     first = predictions[0] if isinstance(predictions, tuple) else predictions
     device: torch.device = first.device
     return device
+
+
+def unfinished(rows: Sequence[Row]) -> int:
+    """How many of the last rows are windows of one whose others are still to come."""
+    if not rows or "windows" not in rows[-1]:
+        return 0
+    count = 1
+    while count < len(rows) and rows[-count - 1]["row"] == rows[-1]["row"]:
+        count += 1
+    return count if count < rows[-1]["windows"] else 0
+
+
+def rows_of(nest: Any, rows: slice) -> Any:
+    """Some rows of every array of a tuple, or of one array."""
+    return tuple(part[rows] for part in nest) if isinstance(nest, tuple) else nest[rows]

@@ -33,6 +33,18 @@ TASKS = {
         "TextClassificationData",
         linked={name: name for name in ("num_labels", "label_names", "problem_type", "vocab_size")},
     ),
+    "question-answering": TaskEntry(
+        "lt_trainer.tasks.question_answering",
+        "QuestionAnswering",
+        "QuestionAnsweringData",
+        linked={name: name for name in ("version_2_with_negative", "vocab_size")},
+    ),
+    "token-classification": TaskEntry(
+        "lt_trainer.tasks.token_classification",
+        "TokenClassification",
+        "TokenClassificationData",
+        linked={name: name for name in ("label_names", "vocab_size")},
+    ),
     "causal-lm": TaskEntry(
         "lt_trainer.tasks.causal_lm",
         "CausalLM",

@@ -73,5 +73,5 @@ def test_it_beats_neither_guessing_nor_a_bag_of_words_by_words_alone(builtin):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match="task='translation': expected 'text-classification'"):
+    with pytest.raises(ValueError, match="task='translation': expected one of 'text-classification'"):
         load_builtin("translation")

@@ -27,6 +27,10 @@ def test_sentences_are_words_and_tags_between_empty_lines(write, name):
     assert rows.to_dict() == {"words": [["EU", "rejects"], ["Peter"]], "tags": [["B-ORG", "O"], ["B-PER"]]}
 
 
+def test_a_line_of_a_byte_order_mark_alone_ends_a_sentence(write):
+    assert read_rows(write("a.conll", "a\tO\n\ufeff\nb\tO\n"))["words"][:] == [["a"], ["b"]]
+
+
 def test_a_word_may_be_a_hash_and_a_comment_is_none(write):
     rows = read_rows(write("a.conll", "# sent_id = 1\n#\tO\n#tag\tB-X\n# text = of the second\n"))
     assert rows.to_dict() == {"words": [["#", "#tag"]], "tags": [["O", "B-X"]]}
