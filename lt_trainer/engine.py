@@ -80,6 +80,7 @@ class Engine:
         self.facade.callback_handler.eval_dataloader = batches
         self.module.evaluation = evaluation
         if self.lightning.training:
+            self.module.set_optimizer_mode("eval")
             private.run_validation(self.lightning, passes)
         else:
             self.lightning.validate(self.module, dataloaders=passes, verbose=False)
@@ -202,6 +203,7 @@ class TrainingEngine(Engine):
         try:
             with self.signals, noisy_embeddings(self.facade.model, self.facade.args.neftune_noise_alpha):
                 self.lightning.fit(self.module, train_dataloaders=self.loader)
+                self.module.set_optimizer_mode("eval")
                 self.collect()
         except SystemExit:  # Lightning's answer to KeyboardInterrupt
             self.signals.leave()

@@ -38,6 +38,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lt_trainer import private
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
@@ -160,7 +161,8 @@ class StepModule(OwnTransfer):
         self.num_tokens = self.num_flos = 0  # of the current step, over all ranks, where they are counted
         self._grad_norm: torch.Tensor | None = None
         self._parameters_list: list[nn.Parameter] = []
-        self._skips = False
+        self._skips = self._bare_backward = False
+        self._optimizer_has_modes: bool | None = None
 
     # ---- training
 
@@ -176,6 +178,16 @@ class StepModule(OwnTransfer):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def set_optimizer_mode(self, mode: str) -> None:
+        """Schedule-free optimizers train on other weights than they evaluate on and are told: "train" or "eval"."""
+        if self._optimizer_has_modes is None:
+            self._optimizer_has_modes = callable(getattr(self._raw_optimizer(), "train", None))
+        if self._optimizer_has_modes:
+            getattr(self._raw_optimizer(), mode)()
+
+    def _raw_optimizer(self) -> Any:
+        return self.trainer.optimizers[0]
+
     def setup(self, stage: str) -> None:
         """Called by Lightning before fit, validate, test and predict, when the processes know each other."""
         self.driver = driver_for(self.trainer)
@@ -184,6 +196,7 @@ class StepModule(OwnTransfer):
         """Lightning keeps the mode that it finds, and loaded models are in eval mode (lightning#20105)."""
         self.train()
         self._parameters_list = list(self.model.parameters())  # walking the modules takes longer than the norm
+        self._bare_backward = self._scaler is None and private.nobody_sees_backward(self.trainer, self)
 
     def prepare(self, batch: Any, device: torch.device) -> Window:
         """Counts the targets and packs the rows on the CPU, then moves what is left."""
@@ -238,6 +251,7 @@ class StepModule(OwnTransfer):
         assert self.driver is not None
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
+        self.set_optimizer_mode("train")
         learning_rate = optimizer.param_groups[0]["lr"]
         counts = [sum(window.counts), window.num_tokens, window.num_flos, *self.hooks.votes()]
         sums = self.driver.sum(torch.tensor(counts))
@@ -267,7 +281,10 @@ class StepModule(OwnTransfer):
         if self.hooks.training_step is not None and not blank:
             return self.hooks.training_step(self.model, dict(batch), self.num_targets) / world_size
         loss = nothing(self.model) if blank else self.loss(batch, self.num_targets, count)[0]
-        self.manual_backward(loss * world_size)
+        if self._bare_backward:
+            loss.backward()
+        else:
+            self.manual_backward(loss * world_size)
         return loss.detach()
 
     def _step(self, optimizer: Any) -> bool:

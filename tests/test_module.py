@@ -187,3 +187,30 @@ def test_a_model_that_returns_its_loss_alone_trains():
     model, recorder = Bare(), Recorder()
     fit(StepModule(model, optimizer=sgd), 7, callbacks=[recorder])
     assert len(recorder.losses) == 2
+
+
+def test_an_optimizer_with_modes_is_told_which_weights_are_wanted(tmp_path):
+    """As those of `schedulefree` need it: their step fails in the other mode."""
+    from lt_trainer import Trainer, TrainingArguments
+
+    class Modes(torch.optim.SGD):
+        modes = ()
+
+        def train(self):
+            self.mode = "train"
+
+        def eval(self):
+            self.mode = "eval"
+            self.modes = (*self.modes, "eval")
+
+        def step(self, closure=None):
+            assert self.mode == "train"
+            return super().step(closure)
+
+    settings = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "report_to": "none", "disable_tqdm": True}
+    args = TrainingArguments(str(tmp_path), use_cpu=True, save_strategy="no", **settings)
+    model = Toy()
+    optimizer = Modes(model.parameters(), lr=0.1)
+    Trainer(model, args, train_dataset=ROWS, eval_dataset=ROWS, optimizers=(optimizer, None)).train()
+    assert optimizer.mode == "eval"
+    assert optimizer.modes.count("eval") >= 3

@@ -35,3 +35,19 @@ def test_notices_are_dropped_and_warnings_stay(caplog):
         logger.info("a tip")
         logger.warning("a warning")
     assert [record.message for record in caplog.records] == ["a warning"]
+
+
+def test_backward_goes_past_lightning_only_where_nobody_watches(tmp_path):
+    import lightning.pytorch as pl
+
+    from lt_trainer.private import nobody_sees_backward
+
+    class Watches(pl.Callback):
+        def on_after_backward(self, trainer, pl_module):
+            """Looks at gradients."""
+
+    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    module = pl.LightningModule()
+    assert nobody_sees_backward(pl.Trainer(**quiet, enable_model_summary=False), module)
+    assert not nobody_sees_backward(pl.Trainer(**quiet, callbacks=[Watches()]), module)
+    assert not nobody_sees_backward(pl.Trainer(**quiet, strategy="ddp"), module)

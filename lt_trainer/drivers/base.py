@@ -78,7 +78,9 @@ class Driver:
         """Scales the gradients to at most `max_norm` (0: leaves them) and returns their norm before that, 0-d."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if max_norm > 0 and not (norm.is_cpu and norm + 1e-6 <= max_norm):  # to ask a GPU would be to wait for it
+        if max_norm > 0 and not (
+            norm.is_cpu and float(norm) + 1e-6 <= max_norm
+        ):  # to ask a GPU would be to wait for it
             # clip_coef as in torch.nn.utils.clip_grads_with_norm_, whose input must be parameters
             coefficient = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(gradients, coefficient)
