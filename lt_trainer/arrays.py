@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 FILL = -100  # what `transformers` fills with where rows of different lengths are put together
 IN_MEMORY = 256 * 2**20  # bytes of one column that stay in memory
+
+
+class _Stored(NamedTuple):
+    """Where in the file a batch is: its first byte."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class Column:
@@ -29,31 +37,37 @@ class Column:
 
     def __init__(self, in_memory: int = IN_MEMORY) -> None:
         self.in_memory = in_memory
-        self.batches: list[np.ndarray[Any, Any]] = []
         self.num_bytes = 0
-        self._loose = 0  # the first batch that is not in the file
-        self._loose_bytes = 0
+        self._batches: list[np.ndarray[Any, Any] | _Stored] = []
+        self._num_stored = 0
         self._file: IO[bytes] | None = None
 
     def append(self, batch: np.ndarray[Any, Any]) -> None:
         """Takes in an array [rows, ...]; a scalar counts as one row, as in `transformers`."""
         batch = np.atleast_1d(batch)
-        self.batches.append(batch)
+        self._batches.append(batch)
         self.num_bytes += batch.nbytes
-        self._loose_bytes += batch.nbytes
-        if self._loose_bytes > self.in_memory:
-            self._spill()
+        if self.num_bytes > self.in_memory:
+            self._store()
 
-    def _spill(self) -> None:
+    def _store(self) -> None:
+        """Moves what is in memory to the file; from then on each batch goes there at once."""
         self._file = self._file or _unnamed_file(self)
-        loose = self.batches[self._loose :]
-        start = self._file.seek(0, 2)
-        _write(self._file, loose)
-        raw: np.ndarray[Any, Any] = np.memmap(self._file, np.uint8, "r", start, (self._file.tell() - start,))
-        for i, batch in enumerate(loose, self._loose):
-            self.batches[i] = raw[: batch.nbytes].view(batch.dtype).reshape(batch.shape)
-            raw = raw[batch.nbytes :]
-        self._loose, self._loose_bytes = len(self.batches), 0
+        for i in range(self._num_stored, len(self._batches)):
+            batch = self.batch(i)
+            self._batches[i] = _Stored(self._file.seek(0, 2), batch.shape, batch.dtype)
+            _write(self._file, [batch])
+        self._num_stored = len(self._batches)
+
+    def batch(self, index: int) -> np.ndarray[Any, Any]:
+        """One batch, as it came."""
+        batch = self._batches[index]
+        if isinstance(batch, np.ndarray):
+            return batch
+        if 0 in batch.shape:  # nothing to map
+            return np.empty(batch.shape, batch.dtype)
+        assert self._file is not None
+        return np.memmap(self._file, batch.dtype, "r", batch.start, batch.shape)
 
     def whole(self, order: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
         """All batches as one array; dimensions after the first are filled up with -100 to the largest.
@@ -64,12 +78,13 @@ class Column:
         Returns:
             [rows, ...], in memory or mapped from a file; either can be written to.
         """
+        batches = map(self.batch, range(len(self._batches)))
         if self.num_bytes <= self.in_memory:
-            found = concatenate(self.batches)
+            found = concatenate(list(batches))
             return found if order is None or len(order) != len(found) else found[order]
-        shape = (sum(map(len, self.batches)), *_widths(self.batches))
-        dtype = self.batches[0].dtype
-        filled = self._map((_widen(batch, shape[1:]) for batch in self.batches), dtype, shape)
+        shape = (sum(batch.shape[0] for batch in self._batches), *_widths(self._batches))
+        dtype = self._batches[0].dtype
+        filled = self._map((_widen(batch, shape[1:]) for batch in batches), dtype, shape)
         if order is None or len(order) != len(filled):
             return filled
         return self._map((filled[row : row + 1] for row in order), dtype, shape)
@@ -105,7 +120,7 @@ class Columns:
 
     def batch(self, index: int) -> Any:
         """The nest of one batch, as it came; None where none was kept."""
-        return _map(lambda column: column.batches[index], self._nest) if index < self._count else None
+        return _map(lambda column: column.batch(index), self._nest) if index < self._count else None
 
     @property
     def num_bytes(self) -> int:
@@ -211,8 +226,8 @@ def _widen(batch: np.ndarray[Any, Any], widths: tuple[int, ...]) -> np.ndarray[A
     return batch if batch.shape[1:] == widths else concatenate([batch, np.empty((0, *widths), batch.dtype)])
 
 
-def _widths(batches: Sequence[np.ndarray[Any, Any]]) -> tuple[int, ...]:
-    if len({batch.ndim for batch in batches}) > 1:
+def _widths(batches: Sequence[np.ndarray[Any, Any] | _Stored]) -> tuple[int, ...]:
+    if len({len(batch.shape) for batch in batches}) > 1:
         raise ValueError(
             f"predictions: expected one shape a row in every batch, received {sorted({b.shape for b in batches})[:4]}: "
             "name that output in ignore_keys"

@@ -41,7 +41,7 @@ def test_a_file_holds_what_memory_would(in_memory):
     column = Column(in_memory)
     for batch in BATCHES:
         column.append(batch)
-    assert [batch.tolist() for batch in column.batches] == [batch.tolist() for batch in BATCHES]
+    assert [column.batch(i).tolist() for i in range(3)] == [batch.tolist() for batch in BATCHES]
     assert column.whole().tolist() == WHOLE
     assert column.whole().dtype == BATCHES[0].dtype
     assert isinstance(column.whole(), np.memmap) == (in_memory < 8 * 8)
