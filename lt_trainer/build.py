@@ -25,6 +25,7 @@ from lt_trainer.data.collators import (
 )
 from lt_trainer.data.language import DataCollatorForLanguageModeling
 from lt_trainer.data.loaders import BatchLoader, BatchWindows
+from lt_trainer.data.once import OnceLoader, OnceWindows
 from lt_trainer.data.order import WindowSampler, length_grouped
 from lt_trainer.data.streams import StreamBatches, StreamLoader
 from lt_trainer.machine import find_facts, global_rank
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.args.plan import Loader, Plan
     from lt_trainer.data.windows import Batch, Collate
     from lt_trainer.module import UserLoss
@@ -88,7 +90,7 @@ def make_sampler(
     )
 
 
-def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | StreamLoader:
+def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | StreamLoader | OnceLoader:
     """A checked data set behind a loader of micro-batches, shuffled where `name` is "train_dataset".
 
     One that evaluates while training goes on is made once a run: its workers persist, its rows are checked once.
@@ -115,8 +117,8 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | Stre
     return known[key]
 
 
-def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoader:
-    """A data set without a length behind a loader of micro-batches, in its own order.
+def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoader | OnceLoader:
+    """A data set without a length behind a loader of micro-batches, in its own order; evaluations leave out no row.
 
     Raises:
         ConfigurationError: the arguments ask for an order of rows that a stream cannot have, or for no end.
@@ -134,15 +136,18 @@ def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoa
         )
     raise_if(problems)
     decided = plan(args, replace(find_facts(None, facade.eval_dataset is not None), has_train=training))
-    loader = decided.loader
+    loader, rank, world_size = decided.loader, global_rank(), decided.hardware.world_size
+    if not training:
+        once = OnceWindows(dataset, collator(facade), loader.eval_batch_size, rank=rank, world_size=world_size)
+        return OnceLoader(dataset, once, num_workers=loader.num_workers, pin_memory=loader.pin_memory)
     batches = StreamBatches(
         dataset,
         collator(facade),
-        loader.batch_size if training else loader.eval_batch_size,
-        seed=loader.seed if training else None,
-        drop_last=loader.drop_last and training,
-        rank=global_rank(),
-        world_size=decided.hardware.world_size,
+        loader.batch_size,
+        seed=loader.seed,
+        drop_last=loader.drop_last,
+        rank=rank,
+        world_size=world_size,
     )
     return StreamLoader(batches, **loader_options(loader))
 
@@ -173,6 +178,8 @@ def windows_of(
     """The windows of a loader, and what tells their order: of the facade's own loader, or of one that a user made."""
     if isinstance(loader, BatchLoader):
         return loader.windows, loader.window_sampler
+    if isinstance(loader, OnceLoader):
+        return loader.windows, BatchWindows(loader)
     windows = BatchWindows(loader, plan.accumulation if training else 1, seed=plan.seed, steps=steps)
     return windows, windows
 
@@ -371,3 +378,8 @@ def ignored_outputs(model: nn.Module) -> tuple[str, ...]:
     """Outputs that models of `transformers` say are no predictions, such as caches."""
     config = getattr(model, "config", None)
     return () if config is None else tuple(getattr(config, "keys_to_ignore_at_inference", ("past_key_values",)))
+
+
+def evaluation_dtype(args: TrainingArguments) -> torch.dtype | None:
+    """Of the weights in evaluations outside training; None: as they are."""
+    return torch.bfloat16 if args.bf16_full_eval else torch.float16 if args.fp16_full_eval else None

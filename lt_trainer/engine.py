@@ -20,7 +20,7 @@ from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_p
 from lt_trainer.data.checks import check_batch
 from lt_trainer.data.loaders import BatchLoader, length_of
 from lt_trainer.data.windows import Passes
-from lt_trainer.evaluation import Evaluation
+from lt_trainer.evaluation import Evaluation, weights_as
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts, set_tf32
 from lt_trainer.module import StepHooks, StepModule
@@ -83,7 +83,8 @@ class Engine:
             self.module.set_optimizer_mode("eval")
             private.run_validation(self.lightning, passes)
         else:
-            self.lightning.validate(self.module, dataloaders=passes, verbose=False)
+            with weights_as(self.facade.model, build.evaluation_dtype(self.facade.args)):
+                self.lightning.validate(self.module, dataloaders=passes, verbose=False)
         self.module.evaluation = Evaluation()
 
     def _hooks(self) -> StepHooks:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.data.loaders import BatchLoader
+    from lt_trainer.data.once import OnceLoader
     from lt_trainer.data.streams import StreamLoader
     from lt_trainer.data.windows import Batch
     from lt_trainer.datamodule import TaskData
@@ -319,7 +320,7 @@ class Overridable:
         """Batches of rows to predict, in their order; they need no labels."""
         return self._loader(test_dataset, "test_dataset")
 
-    def _loader(self, dataset: Any, name: str) -> BatchLoader | StreamLoader:
+    def _loader(self, dataset: Any, name: str) -> BatchLoader | StreamLoader | OnceLoader:
         from lt_trainer import build
 
         if self.task_data is not None and name != "train_dataset":

@@ -208,6 +208,10 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
     alone = "with dataloader_num_workers=0: there are no workers; set their number or leave it out"
     return [
         (not v["output_dir"], "output_dir is missing: expected a folder for checkpoints; set output_dir='runs/my-run'"),
+        (
+            v["fp16_full_eval"] and v["bf16_full_eval"],
+            "fp16_full_eval=True and bf16_full_eval=True: expected one at most; bf16 has the range of float32",
+        ),
         (v["fp16"] and v["bf16"], "fp16=True and bf16=True: expected one at most; bf16 needs no loss scaler"),
         (best and not evaluates, f"load_best_model_at_end=True with {when}: nothing finds the best; try 'epoch'"),
         (best and evaluates and not same, f"load_best_model_at_end=True with {when}: set both to the same"),

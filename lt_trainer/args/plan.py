@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
-    "bf16_full_eval": "bf16=True evaluates in mixed precision",
     "deepspeed": "run on several devices with torchrun, which uses DDP",
-    "fp16_full_eval": "fp16=True evaluates in mixed precision",
     "fsdp": "run on several devices with torchrun, which uses DDP",
     "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",

@@ -315,3 +315,53 @@ def test_evaluation_keys_before_and_after_training_are_alike(build):
         other.train()
         found.append([*keys, sorted(other.evaluate())])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"eval_strategy": "steps", "eval_steps": 2},
+        {"eval_strategy": "steps", "eval_steps": 0.3},
+        {"eval_strategy": "steps", "logging_steps": 3},
+        {"eval_strategy": "steps", "eval_steps": 2, "eval_delay": 5},
+        {"eval_strategy": "steps", "eval_steps": 4, "eval_on_start": True},
+        {"eval_strategy": "epoch"},
+        {"eval_strategy": "epoch", "eval_delay": 2},
+        {"eval_strategy": "epoch", "eval_delay": 1.5, "eval_on_start": True},
+        {"eval_strategy": "no", "eval_on_start": False},
+        {"eval_strategy": "steps", "eval_steps": 2, "gradient_accumulation_steps": 2, "num_train_epochs": 4.5},
+    ],
+    ids=str,
+)
+def test_evaluations_come_at_the_same_steps(build, options):
+    found = []
+    for library in BOTH:
+        settings = {"num_train_epochs": 3, "per_device_train_batch_size": 4, "save_strategy": "no"}
+        trainer = build(library, **{**settings, **options})
+        trainer.train()
+        found.append([(e["step"], e["epoch"]) for e in trainer.state.log_history if "eval_loss" in e])
+    assert found[1] == [(step, pytest.approx(epoch)) for step, epoch in found[0]]
+
+
+@pytest.mark.parametrize(("flag", "dtype"), [("bf16_full_eval", np.float32), ("fp16_full_eval", np.float16)])
+def test_half_precision_evaluates_alike_and_leaves_the_weights_alone(tiny_bert, tmp_path, flag, dtype):
+    folder = tiny_bert(head="sequence")
+    rows = lt_trainer.AutoTokenizer.from_pretrained(folder)(["a good film", "never", "it is bad", "very dull"])
+    rows = [{**{name: rows[name][i] for name in rows}, "labels": i % 2} for i in range(4)]
+    found = []
+    for library in BOTH:
+        model = library.AutoModelForSequenceClassification.from_pretrained(folder)
+        args = library.TrainingArguments(
+            str(tmp_path / library.__name__), report_to="none", disable_tqdm=True, use_cpu=True, **{flag: True}
+        )
+        tokenizer = library.AutoTokenizer.from_pretrained(folder)
+        found.append((library.Trainer(model, args, processing_class=tokenizer).predict(rows), model))
+    (theirs, _), (ours, model) = found
+    assert ours.predictions.dtype == theirs.predictions.dtype == dtype
+    np.testing.assert_allclose(ours.predictions, theirs.predictions, atol=2e-2)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    before = lt_trainer.AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    plain = lt_trainer.Trainer(model, lt_trainer.TrainingArguments(str(tmp_path), report_to="none", use_cpu=True))
+    plain.data_collator = lt_trainer.DataCollatorWithPadding(lt_trainer.AutoTokenizer.from_pretrained(folder))
+    assert np.abs(plain.predict(rows).predictions - ours.predictions).max() > 1e-5  # it was another precision
