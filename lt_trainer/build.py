@@ -200,6 +200,13 @@ def loader_options(plan: Loader) -> dict[str, Any]:
     }
 
 
+def raw_flags(facade: Trainer) -> dict[str, Any]:
+    """The flags that the caller gives Lightning, with the callbacks that are Lightning's own."""
+    given = dict(facade.lightning_flags)
+    callbacks = [*(given.get("callbacks") or ()), *facade.callback_handler.lightning]
+    return {**given, "callbacks": callbacks} if callbacks else given
+
+
 def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Raw flags of `lightning.Trainer` beside those of the plan.
 

@@ -57,11 +57,11 @@ class Engine:
     def __init__(self, facade: Trainer, plan: Plan) -> None:
         private.quiet()
         self.facade, self.plan, self.limits = facade, plan, build.limits_of(facade)
-        self.flags = dict(facade.lightning_flags)
+        self.flags = build.raw_flags(facade)
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
         )
-        flags = build.with_strategy(build.merge_flags(plan.trainer_flags, facade.lightning_flags), plan)
+        flags = build.with_strategy(build.merge_flags(plan.trainer_flags, self.flags), plan)
         if facade.args.tf32 is not None and plan.hardware.accelerator == "cuda":
             set_tf32(facade.args.tf32)
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
@@ -397,7 +397,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
 
 def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
     """An engine that only evaluates; the one before goes on where nothing changed (Lightning's takes 40 ms)."""
-    decided, flags = plan(facade.args, find_facts(None, True)), facade.lightning_flags
+    decided, flags = plan(facade.args, find_facts(None, True)), build.raw_flags(facade)
     if before is None or (before.plan, before.flags, before.module.model) != (decided, flags, facade.model):
         return Engine(facade, decided)
     before.limits, before.module.hooks = build.limits_of(facade), before._hooks()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.files import read_json, update_folder
+from lt_trainer.files import LineFile, read_json, update_folder
 from lt_trainer.machine import global_rank, local_rank
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lt_trainer.state import TrainerState
 
 
+METRICS = "metrics.jsonl"
+
+
 class Results:
     """Logs, and writes what outlives the run; process 0 writes."""
 
@@ -26,6 +30,9 @@ class Results:
     model: nn.Module
     processing_class: Any
     train_began: tuple[float, int] = (0.0, 0)  # when, in seconds since 1970, and after how many input tokens
+
+    beside: Mapping[str, float] = MappingProxyType({})  # of the log that is being written: what the peer does not have
+    _lines: LineFile | None = None
 
     def fire(self, event: str, **details: Any) -> None:
         """Calls an event of every callback."""
@@ -42,8 +49,17 @@ class Results:
             logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
-        self.state.log_history.append({**logs, "step": self.state.global_step})
+        entry = {**logs, "step": self.state.global_step}
+        self.state.log_history.append(entry)
+        if self._lines is not None:
+            self._lines.append({**entry, **self.beside})
         self.fire("on_log", logs=logs)
+
+    def begin_lines(self) -> None:
+        """Opens metrics.jsonl in `output_dir`: a line for each log of the run, also of that which it goes on from."""
+        if self.is_world_process_zero():
+            self._lines = LineFile(Path(str(self.args.output_dir)) / METRICS)
+            self._lines.begin(self.state.log_history)
 
     def token_speed(self) -> dict[str, float]:
         """Run time in seconds and input tokens a second of this `train`, where tokens are counted; else nothing."""

@@ -53,7 +53,7 @@ class Trainer(Overridable, Results):
         model_init: makes the model (after seeding, at each `train`), in place of `model`.
         compute_loss_func: (outputs, labels, num_items_in_batch=) -> loss, in place of the model's own.
         compute_metrics: EvalPrediction -> dict of numbers; called on one process alone.
-        callbacks: TrainerCallback classes or instances.
+        callbacks: classes or instances of TrainerCallback, here or in `transformers`, and of Lightning's Callback.
         optimizers: (optimizer, scheduler) made by the caller, or None for either.
         optimizer_cls_and_kwargs: (class, its arguments), made over the decay groups in place of `args.optim`.
         preprocess_logits_for_metrics: (logits, labels) of a batch -> what is kept of the logits, such as their argmax.
@@ -75,7 +75,7 @@ class Trainer(Overridable, Results):
         model_init: Callable[..., nn.Module] | None = None,
         compute_loss_func: Callable[..., torch.Tensor] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
-        callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
+        callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Optimizer | None, LRScheduler | Watcher | None] = (None, None),
         optimizer_cls_and_kwargs: tuple[Any, dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
@@ -135,7 +135,7 @@ class Trainer(Overridable, Results):
         self.model_preparation_time: float | None = None  # seconds, of an evaluation that came before any training
         progress = PrinterCallback if self.args.disable_tqdm else ProgressCallback
         self.callback_handler = CallbackHandler(
-            [DefaultFlowCallback, *reports(self.args.report_to), *(callbacks or ()), progress],
+            [DefaultFlowCallback, *reports(self.args.report_to, lambda: self.beside), *(callbacks or ()), progress],
             self.model,
             self.processing_class,
             self.optimizer,
@@ -188,6 +188,7 @@ class Trainer(Overridable, Results):
                 logger.warning(note)
             self.state = engine.start(resume_from_checkpoint)
             self._first_step = self.state.global_step
+            self.begin_lines()
             start = time.time()
             self.train_began = start, self.state.num_input_tokens_seen
             engine.fit()
@@ -347,8 +348,8 @@ class Trainer(Overridable, Results):
         """Calls an event of every callback; what they set in `control` stands afterwards."""
         self.control = self.callback_handler.call_event(event, self.args, self.state, self.control, **details)
 
-    def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
-        """Adds a callback, as a class or an instance."""
+    def add_callback(self, callback: Any) -> None:
+        """Adds a callback, as a class or an instance; one of Lightning's is called from the next run on."""
         self.callback_handler.add_callback(callback)
 
     def pop_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
@@ -468,3 +470,94 @@ def test_operations_and_tokens_go_on_where_a_run_stopped(build, tmp_path):
     rest = build(Counts, output_dir=str(tmp_path / "rest"), **options)
     rest.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
     assert rest.state.total_flos == 20
+
+
+# ---- metrics.jsonl, and callbacks of Lightning
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_jsonl_holds_each_log_and_what_the_peer_does_not_have(build, tmp_path):
+    trainer = build(max_steps=3, max_grad_norm=1e-3, label_smoothing_factor=0.1, eval_strategy="epoch")
+    trainer.train()
+    found = lines(tmp_path / "run")
+    beside = {"clipped_share", "skipped_steps", "unsmoothed_loss"}
+    assert [{k: v for k, v in line.items() if k not in beside} for line in found] == trainer.state.log_history
+    assert all(beside <= set(line) for line in found if "loss" in line)
+    assert not any(beside & set(entry) for entry in trainer.state.log_history)
+    assert [line["clipped_share"] for line in found if "loss" in line] == [1.0, 1.0, 1.0]
+    trainer.evaluate()
+    assert len(lines(tmp_path / "run")) == len(found) + 1
+
+
+def test_the_clipped_share_is_of_the_steps_since_the_last_log(build, tmp_path):
+    norms = build(max_steps=6, max_grad_norm=0)
+    norms.train()
+    assert [line["clipped_share"] for line in lines(tmp_path / "run") if "loss" in line] == [0.0] * 6
+    seen = build(max_steps=6, logging_steps=3, max_grad_norm=sorted(series(norms, "grad_norm"))[3])
+    seen.train()
+    shares = [line["clipped_share"] for line in lines(tmp_path / "run") if "loss" in line]
+    assert all(0 <= share <= 1 for share in shares)
+    assert any(share > 0 for share in shares)
+
+
+def test_metrics_jsonl_goes_on_without_lost_or_repeated_lines(build, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 4, "logging_steps": 3, "max_grad_norm": 0.5}
+    build(output_dir=str(tmp_path / "whole"), **options).train()
+    whole = lines(tmp_path / "whole")
+    run = build(output_dir=str(tmp_path / "run"), **options)
+    run.train()  # further than the checkpoint that it then goes on from
+    build(output_dir=str(tmp_path / "run"), **options).train(str(tmp_path / "run" / "checkpoint-4"))
+    found = lines(tmp_path / "run")
+    timed = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
+    for line in (*whole, *found):
+        for name in timed:
+            line.pop(name, None)
+    assert found == whole
+
+
+def test_callbacks_of_lightning_stand_in_the_same_list(build, tmp_path):
+    calls = []
+
+    class Counts(pl.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.steps += 1
+
+        def on_validation_end(self, trainer, pl_module):
+            calls.append("validated")
+
+        def state_dict(self):
+            return {"steps": self.steps}
+
+        def load_state_dict(self, state_dict):
+            self.steps = state_dict["steps"]
+
+    counts = Counts()
+    options = {"save_strategy": "steps", "save_steps": 4, "eval_strategy": "epoch"}
+    trainer = build(init={"callbacks": [counts]}, **options)
+    trainer.train()
+    assert (counts.steps, calls) == (10, ["validated", "validated"])
+    later = Counts()
+    build(init={"callbacks": [later]}, **options).train(str(tmp_path / "run" / "checkpoint-4"))
+    assert later.steps == 10
+    assert trainer.pop_callback(Counts) is counts
+    trainer.add_callback(Counts)
+    trainer.evaluate()
+    assert len(calls) == 2 + 2 + 1
+
+
+def test_a_logger_without_its_package_is_refused_by_name(build):
+    with pytest.raises(ImportError, match=r"report_to='wandb' needs the package wandb.*pip install wandb mlflow"):
+        build(report_to=["wandb", "mlflow", "csv"])
+
+
+def test_numbers_go_to_csv_with_what_the_peer_does_not_have(build, tmp_path):
+    build(max_steps=3, report_to="csv").train()
+    header, *rows = (tmp_path / "run" / "runs" / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
+    assert {"train/loss", "train/learning_rate", "train/clipped_share", "step"} <= set(header.split(","))
+    steps = [row.split(",")[header.split(",").index("step")] for row in rows]
+    assert steps[:3] == ["1", "2", "3"]

@@ -405,7 +405,7 @@ def test_the_best_model_is_kept_where_no_save_was_due(build, tmp_path):
     )
     trainer.train()
     assert trainer.state.best_model_checkpoint == str(tmp_path / "run" / "best")
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["best", "checkpoint-8"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["best", "checkpoint-8", "metrics.jsonl"]
 
 
 def test_a_checkpoint_holds_the_files_of_the_public_layout(build, tmp_path):
@@ -429,7 +429,7 @@ def test_a_checkpoint_holds_the_files_of_the_public_layout(build, tmp_path):
 
 def test_a_limit_keeps_the_newest_checkpoints(build, tmp_path):
     build(max_steps=4, save_strategy="steps", save_steps=1, save_total_limit=2).train()
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint-3", "checkpoint-4"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint-3", "checkpoint-4", "metrics.jsonl"]
 
 
 def test_a_saved_model_gives_the_same_predictions(build, tmp_path, rows):
@@ -458,9 +458,9 @@ def test_metrics_and_state_are_written_as_scripts_expect(build, tmp_path, capsys
     assert json.loads((run / "trainer_state.json").read_text())["global_step"] == 2
 
 
-def test_a_run_that_writes_nothing_leaves_nothing(build, tmp_path):
+def test_a_run_that_saves_nothing_leaves_its_numbers_alone(build, tmp_path):
     build(max_steps=1).train()
-    assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
 
 
 def test_tensorboard_gets_every_log_over_optimizer_steps(build, tmp_path):

@@ -18,12 +18,10 @@ NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
     "deepspeed": "run on several devices with torchrun, which uses DDP",
     "fsdp": "run on several devices with torchrun, which uses DDP",
-    "project": "leave it out",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
     "sortish_sampler": "leave it out; padding is not computed anyway",
     "trackio_bucket_id": "leave it out",
-    "trackio_space_id": "leave it out",
     "trackio_static_space_id": "leave it out",
 }
 # What never runs here, and what to do instead.
@@ -162,8 +160,7 @@ def refusals(args: TrainingArguments) -> list[str]:
             "train_sampling_strategy='batch_rebalance': not supported: padding is not computed here, so micro-batches "
             "cost what their tokens do; use 'random' or 'group_by_length'"
         )
-    loggers = [name for name in args.report_to or () if name != "tensorboard"]
-    return found + [f"report_to={name!r}: not supported yet; use 'tensorboard' or 'none'" for name in loggers]
+    return found
 
 
 def is_asked_for(args: TrainingArguments, name: str) -> bool:

@@ -137,7 +137,7 @@ class CallbackHandler:
     """Calls an event of every callback in the order in which they were added.
 
     Args:
-        callbacks: classes or instances.
+        callbacks: classes or instances; those of Lightning are kept apart, in `lightning`, for its own trainer to call.
         model: handed to every event, like the next three.
     """
 
@@ -150,6 +150,7 @@ class CallbackHandler:
         lr_scheduler: Any = None,
     ) -> None:
         self.callbacks: list[Any] = []
+        self.lightning: list[Any] = []
         self.model, self.processing_class = model, processing_class
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.train_dataloader: Any = None
@@ -166,20 +167,24 @@ class CallbackHandler:
         made = callback() if isinstance(callback, type) else callback
         # The name counts: callbacks that inherit from the class of `transformers` work too.
         if not any(base.__name__ == "TrainerCallback" for base in type(made).__mro__):
-            raise TypeError(
-                f"callbacks: expected a TrainerCallback class or instance, received {callback!r}: "
-                "derive it from lt_trainer.TrainerCallback"
-            )
+            if not _is_of_lightning(made):
+                raise TypeError(
+                    f"callbacks: expected a TrainerCallback class or instance, received {callback!r}: "
+                    "derive it from lt_trainer.TrainerCallback, or from lightning.pytorch.Callback"
+                )
+            self.lightning.append(made)
+            return
         if any(type(made) is type(other) for other in self.callbacks):
             logger.warning("a second %s is added to the callbacks: both will be called", type(made).__name__)
         self.callbacks.append(made)
 
     def pop_callback(self, callback: Any) -> Any:
         """Removes the first callback that is, or is an instance of, `callback`, and returns it; None without one."""
-        for other in self.callbacks:
-            if isinstance(other, callback) if isinstance(callback, type) else other == callback:
-                self.callbacks.remove(other)
-                return other
+        for kind in (self.callbacks, self.lightning):
+            for other in kind:
+                if isinstance(other, callback) if isinstance(callback, type) else other == callback:
+                    kind.remove(other)
+                    return other
         return None
 
     def remove_callback(self, callback: Any) -> None:
@@ -202,11 +207,17 @@ class CallbackHandler:
                 found.setdefault(type(callback).__name__, []).append(callback.state())
             elif hasattr(callback, "state_dict"):
                 found.setdefault(type(callback).__name__, []).append({"state_dict": callback.state_dict()})
+        for callback in self.lightning:
+            if state := callback.state_dict():
+                found.setdefault(type(callback).__name__, []).append({"state_dict": state})
         return {name: states if len(states) > 1 else states[0] for name, states in found.items()}
 
     def restore(self, states: dict[str, Any]) -> None:
         """Gives every callback the state that `states` saved of it; callbacks without one stay as they are."""
         waiting = {name: list(saved) if isinstance(saved, list) else [saved] for name, saved in states.items()}
+        for callback in self.lightning:
+            if saved := waiting.get(type(callback).__name__):
+                callback.load_state_dict(saved.pop(0)["state_dict"])
         for i, callback in enumerate(self.callbacks):
             saved = waiting.get(type(callback).__name__)
             if not saved:
@@ -269,6 +280,12 @@ class CallbackHandler:
     on_log = partialmethod(call_event, "on_log")
     on_prediction_step = partialmethod(call_event, "on_prediction_step")
     on_push_begin = partialmethod(call_event, "on_push_begin")
+
+
+def _is_of_lightning(callback: Any) -> bool:
+    """Whether it inherits from Lightning's base, which takes seconds to import just to ask."""
+    bases = type(callback).__mro__
+    return any(base.__name__ == "Callback" and base.__module__.startswith("lightning.pytorch.") for base in bases)
 
 
 def _is_exportable(callback: Any) -> bool:

@@ -30,7 +30,7 @@ from lt_trainer.interrupts import GRACEFUL
 from lt_trainer.module import StepModule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lt_trainer.checkpoint.format import CheckpointState
     from lt_trainer.data.order import WindowSampler
@@ -47,6 +47,7 @@ class Facade(Protocol):
 
     state: TrainerState
     control: TrainerControl
+    beside: Mapping[str, float]
 
     def fire(self, event: str) -> None:
         """Calls the event of every callback."""
@@ -111,6 +112,8 @@ class Bridge(pl.Callback):
         self._loss: torch.Tensor | None = None  # of the steps since the last log, on the device
         self._last_logged = self._last_saved = 0
         self._epoch = self._steps_in_epoch = self._steps_before = 0
+        self._clipped: torch.Tensor | float = 0.0  # steps since the last log whose gradients were clipped
+        self._plain: torch.Tensor | None = None  # this rank's losses without smoothing since the last log
         self._flos = 0  # since the last log or save
         self._stopped = False  # by a signal: nothing but the save of the step follows
         self._rng: dict[str, Any] | None = None
@@ -170,9 +173,14 @@ class Bridge(pl.Callback):
 
     def _add_loss(self, module: StepModule, loss: torch.Tensor) -> None:
         """A skipped step's loss is logged and enters no mean; one that is to be filtered counts as the mean so far."""
-        assert module.outcome is not None
+        outcome = module.outcome
+        assert outcome is not None
+        if outcome.grad_norm is not None and module.max_grad_norm:
+            self._clipped = self._clipped + (outcome.grad_norm > module.max_grad_norm)
+        if outcome.plain_loss is not None:
+            self._plain = outcome.plain_loss if self._plain is None else self._plain + outcome.plain_loss
         before = torch.zeros_like(loss) if self._loss is None else self._loss
-        if module.outcome.skipped:
+        if outcome.skipped:
             self.skipped_steps += 1
             self._skipped_loss, loss = loss, torch.zeros_like(loss)
         elif self.filters_nan:
@@ -235,7 +243,23 @@ class Bridge(pl.Callback):
         logs["learning_rate"] = outcome.learning_rate
         self._last_logged = self.facade.state.global_step
         self.store_flos()
-        self.facade.log(logs | self.facade.token_speed())
+        self.facade.beside = self._beside(module, steps)
+        try:
+            self.facade.log(logs | self.facade.token_speed())
+        finally:
+            self.facade.beside = {}
+
+    def _beside(self, module: StepModule, steps: int) -> dict[str, float]:
+        """What `transformers` does not log, for metrics.jsonl and the loggers; numbers are of the steps since the last.
+
+        `clipped_share` is of steps, `skipped_steps` counts from the beginning of the run.
+        """
+        assert module.driver is not None
+        found = {"skipped_steps": self.skipped_steps, "clipped_share": float(self._clipped) / steps}
+        if self._plain is not None:
+            found["unsmoothed_loss"] = float(module.driver.sum(self._plain)) / steps
+        self._clipped, self._plain = 0.0, None
+        return found
 
     def store_flos(self) -> None:
         """Adds the operations since the last log or save to `state.total_flos`."""
@@ -279,6 +303,8 @@ class Bridge(pl.Callback):
             "last_logged": self._last_logged,
             "skipped_steps": self.skipped_steps,
             "losses": driver.gather(None if self._loss is None else float(self._loss)),
+            "clipped": float(self._clipped),
+            "plain": driver.gather(None if self._plain is None else float(self._plain)),
         }
 
     def restore(self, saved: CheckpointState, state: TrainerState, steps_per_epoch: int, rank: int) -> tuple[int, int]:
@@ -300,6 +326,9 @@ class Bridge(pl.Callback):
         }
         self.total_loss, self._last_logged = progress["total_loss"], progress["last_logged"]
         self._last_saved, self.skipped_steps = state.global_step, progress.get("skipped_steps", 0)
+        self._clipped = progress.get("clipped", 0.0)
+        plain = [loss for loss in progress.get("plain", ()) if loss is not None]
+        self._plain = torch.tensor(sum(plain) if rank == 0 else 0.0) if plain else None
         losses = [loss for loss in progress["losses"] if loss is not None]
         if losses and len(losses) != self.sampler.world_size:  # another number of processes: the sum is what counts
             losses = [sum(losses)]

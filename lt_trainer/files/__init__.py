@@ -11,6 +11,7 @@ counterpart for files that a stranger may have written.
 """
 
 from lt_trainer.files.folders import AtomicFolder, update_folder
+from lt_trainer.files.lines import LineFile
 from lt_trainer.files.lock import LOCK, FolderLock
 from lt_trainer.files.read import check_container, existing_file, read_json, read_torch, safe_join, sha256_of
 from lt_trainer.files.staging import clean_staging, ensure_writable, make_folder, remove_folder
@@ -22,6 +23,7 @@ __all__ = [
     "AtomicFolder",
     "FolderLock",
     "FolderWriter",
+    "LineFile",
     "check_container",
     "clean_staging",
     "ensure_writable",

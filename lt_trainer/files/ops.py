@@ -24,6 +24,10 @@ class FileOps:
         """Opens a file that must not exist yet; returns its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
+    def open_append(self, path: Path) -> int:
+        """Opens a file, made where there is none, to write at its end; returns its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
     def write(self, descriptor: int, data: memoryview) -> int:
         """Writes some bytes of `data`, perhaps not all; returns how many."""
         return os.write(descriptor, data)

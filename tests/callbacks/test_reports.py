@@ -35,7 +35,7 @@ def notebook() -> Notebook:
 
 @pytest.fixture
 def report(notebook: Notebook) -> LoggerReport:
-    return LoggerReport(lambda args: notebook)  # type: ignore[arg-type, return-value]
+    return LoggerReport(lambda args, step: notebook)  # type: ignore[arg-type, return-value]
 
 
 def tell(report: LoggerReport, event: str, *, step: int = 0, writes: bool = True, **details: Any) -> None:

@@ -261,7 +261,7 @@ def test_a_second_run_in_the_folder_is_refused_before_the_first_step(tmp_path: P
 
     runs.build(tmp_path, callbacks=[Second()]).train()
     assert seen == [(step, 0) for step in range(1, runs.STEPS + 1)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"checkpoint-{step}" for step in runs.SAVED]
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{step}" for step in runs.SAVED]
     runs.build(tmp_path).train()  # the first one is over
 
 
