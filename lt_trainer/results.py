@@ -76,6 +76,24 @@ class Results:
         if self.is_world_process_zero():
             save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
 
+    def push_to_hub(self, commit_message: str | None = "End of training", **kwargs: Any) -> None:
+        """Not there yet.
+
+        Raises:
+            NotImplementedError: always, with what to do instead.
+        """
+        raise NotImplementedError(
+            "push_to_hub is not supported yet: call save_model, then upload its folder with huggingface_hub"
+        )
+
+    def create_model_card(self, **kwargs: Any) -> None:
+        """Not there yet.
+
+        Raises:
+            NotImplementedError: always, with what to do instead.
+        """
+        raise NotImplementedError("create_model_card is not supported yet: write a README.md beside the saved model")
+
     def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
         """Prints metrics as a table, a line each, on the process that writes."""
         if self.is_world_process_zero():
