@@ -26,7 +26,7 @@ from lt_trainer.data.collators import (
 from lt_trainer.data.language import DataCollatorForLanguageModeling
 from lt_trainer.data.loaders import BatchLoader, BatchWindows
 from lt_trainer.data.once import OnceLoader, OnceWindows
-from lt_trainer.data.order import WindowSampler, length_grouped
+from lt_trainer.data.order import WindowSampler, length_grouped, longest_first
 from lt_trainer.data.streams import StreamBatches, StreamLoader
 from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
@@ -77,13 +77,16 @@ def _recompute(model: nn.Module, options: dict[str, Any]) -> None:
 def make_sampler(
     plan: Loader, num_rows: int, *, training: bool, rank: int, world_size: int, lengths: Sequence[int] | None = None
 ) -> WindowSampler:
-    """Windows in the order that the arguments ask for in training, batches in the order of the rows for evaluation."""
+    """Windows in the order that the arguments ask for in training; in evaluation that of the rows, or longest first."""
+    order: Any = plan.order
+    if lengths is not None:
+        order = length_grouped(lengths, plan.batch_size * plan.accumulation) if training else longest_first(lengths)
     return WindowSampler(
         num_rows,
         plan.batch_size if training else plan.eval_batch_size,
         plan.accumulation if training else 1,
         seed=plan.seed if training else None,
-        order=length_grouped(lengths, plan.batch_size * plan.accumulation) if lengths is not None else plan.order,
+        order=order,
         drop_last=plan.drop_last and training,
         rank=rank,
         world_size=world_size,
@@ -109,7 +112,8 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | Stre
         facts = find_facts(len(dataset) if training else None, facade.eval_dataset is not None)
         decided = plan(facade.args, facts)
         rank, world_size = global_rank(), decided.hardware.world_size
-        lengths = lengths_of(facade, dataset) if training and decided.loader.order == "group_by_length" else None
+        by_length = decided.loader.order == "group_by_length" if training else _generates_from(facade, dataset)
+        lengths = lengths_of(facade, dataset) if by_length else None
         sampler = make_sampler(
             decided.loader, len(dataset), training=training, rank=rank, world_size=world_size, lengths=lengths
         )
@@ -150,6 +154,12 @@ def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoa
         world_size=world_size,
     )
     return StreamLoader(batches, **loader_options(loader))
+
+
+def _generates_from(facade: Trainer, dataset: Any) -> bool:
+    """Whether an evaluation generates: rows of like length then end at about the same step, and leave few behind."""
+    there = "input_ids" in (getattr(dataset, "column_names", None) or ())
+    return there and facade.args.eval_do_concat_batches and facade.predictor() is not None
 
 
 def lengths_of(facade: Trainer, dataset: Any) -> list[int]:

@@ -97,7 +97,7 @@ def test_the_length_of_the_models_own_settings_is_filled_with_pad_tokens_and_bat
     trainer.model.generate = lambda packed, **settings: torch.full((len(packed.lengths), 3 + len(packed.lengths)), 7)
     found = trainer.predict(trainer.eval_dataset).predictions  # batches of 4, 4 and 2 rows: 7, 7 and 5 columns
     assert found.shape == (10, 7)
-    assert found[-1].tolist() == [7, 7, 7, 7, 7, -100, -100]
+    assert sorted(row.tolist() for row in found)[:3] == [[7, 7, 7, 7, 7, -100, -100]] * 2 + [[7] * 7]
 
 
 def test_settings_of_a_call_win_over_the_arguments_and_go_with_it(build: Build) -> None:
@@ -136,6 +136,31 @@ def test_the_loss_alone_generates_nothing(build: Build) -> None:
     trainer = build()
     trainer.model.generate = None
     assert "eval_loss" in trainer.evaluate()
+
+
+def test_batches_are_generated_by_length_and_predictions_come_in_the_order_of_the_rows(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lt_trainer.module.PASS_TOKENS", 1)
+    trainer = build()
+    lengths, seen = [len(row) for row in trainer.eval_dataset["input_ids"]], []
+    write = trainer.model.generate
+    trainer.model.generate = lambda packed, **settings: seen.extend(packed.lengths) or write(packed=packed, **settings)
+    found = trainer.predict(trainer.eval_dataset, max_new_tokens=4)
+    assert seen == sorted(lengths, reverse=True) != lengths
+    for row, labels in zip(trainer.eval_dataset, found.label_ids, strict=True):
+        assert labels[labels != -100].tolist() == row["labels"]
+
+
+def test_sortish_sampler_puts_rows_of_like_length_together(build: Build) -> None:
+    plain, sorted_by = build(max_steps=1), build(sortish_sampler=True, max_steps=1)
+    for trainer in (plain, sorted_by):
+        trainer.train_dataset = tokenized(trainer.processing_class, 400)
+    spread = []
+    for trainer in (plain, sorted_by):
+        batches = [batch["attention_mask"].sum(dim=1) for batch in trainer.get_train_dataloader()]
+        spread.append(sum(int(lengths.max() - lengths.min()) for lengths in batches) / len(batches))
+    assert spread[1] < spread[0] / 2
 
 
 def test_rows_without_labels_are_predicted(build: Build) -> None:

@@ -20,7 +20,6 @@ NOT_YET = {
     "fsdp": "run on several devices with torchrun, which uses DDP",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
-    "sortish_sampler": "leave it out; padding is not computed anyway",
     "trackio_bucket_id": "leave it out",
     "trackio_static_space_id": "leave it out",
 }
@@ -194,7 +193,7 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
         prefetch_factor=args.dataloader_prefetch_factor,
         multiprocessing_context=args.dataloader_multiprocessing_context,
         seed=args.seed if args.data_seed is None else args.data_seed,
-        order=args.train_sampling_strategy,
+        order="group_by_length" if getattr(args, "sortish_sampler", False) else args.train_sampling_strategy,
     )
 
 

@@ -56,6 +56,11 @@ def length_grouped(lengths: Sequence[int], batch_size: int) -> Callable[[int, in
     return order
 
 
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Rows by their lengths, for batches whose rows end at about the same step; the first is the largest of all."""
+    return sorted(range(len(lengths)), key=lambda row: -lengths[row])
+
+
 def deal(rows: Sequence[int], batch_size: int, rank: int, world_size: int) -> list[list[int]]:
     """Cuts the rows of one optimizer step into micro-batches and takes this rank's share of each.
 
@@ -114,8 +119,8 @@ class WindowSampler(DistributedSampler[WindowRows]):
         num_rows: rows of the data set.
         batch_size: rows of a micro-batch on one device.
         accumulation: micro-batches of an optimizer step.
-        order: "random", "sequential", or (seed, epoch) -> rows.
-        seed: of the order; None keeps the rows in their order (evaluation).
+        order: "random", "sequential", (seed, epoch) -> rows, or the rows themselves.
+        seed: of the order; None keeps the rows in their order, or in that of `order` where it holds rows (evaluation).
         drop_last: leaves out a micro-batch that is not full.
         rank: this process.
         world_size: all processes.
@@ -128,7 +133,7 @@ class WindowSampler(DistributedSampler[WindowRows]):
         accumulation: int = 1,
         *,
         seed: int | None = None,
-        order: str | Callable[[int, int], list[int]] = "random",
+        order: str | Sequence[int] | Callable[[int, int], list[int]] = "random",
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -164,6 +169,8 @@ class WindowSampler(DistributedSampler[WindowRows]):
             self.epoch, self.start = epoch, 0
 
     def _rows(self) -> Sequence[int]:
+        if not isinstance(self.order, str) and not callable(self.order):
+            return self.order
         if self.order_seed is None or self.order == "sequential":
             return range(self.num_rows)
         if callable(self.order):

@@ -7,7 +7,7 @@ from itertools import chain, product
 import pytest
 import torch
 
-from lt_trainer.data.order import WindowSampler, deal, epoch_order, length_grouped
+from lt_trainer.data.order import WindowSampler, deal, epoch_order, length_grouped, longest_first
 
 
 def shares_of(sampler):
@@ -127,3 +127,9 @@ def test_rows_of_like_length_come_together_as_in_transformers(count: int) -> Non
 def test_a_sequential_order_is_that_of_the_rows() -> None:
     sampler = WindowSampler(5, 2, seed=1, order="sequential")
     assert [window.shares for window in sampler] == [[[0, 1]], [[2, 3]], [[4]]]
+
+
+def test_rows_may_be_given_the_longest_first():
+    order = longest_first([2, 9, 9, 1])
+    assert order == [1, 2, 0, 3]
+    assert [window.shares for window in WindowSampler(4, 2, order=order)] == [[[1, 2]], [[0, 3]]]
