@@ -6,6 +6,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from lt_trainer.machine import in_notebook
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -44,11 +46,15 @@ class StopSignals:
     def leave(self) -> None:
         """Ends the process the way the signal would have, now that everything is saved.
 
+        In a notebook SIGINT is the button that interrupts a cell: there the run ends, and the next cell finds it.
+
         Raises:
-            KeyboardInterrupt: after SIGINT.
+            KeyboardInterrupt: after SIGINT, but in a notebook.
             SystemExit: 128 + the signal's number after SIGTERM.
         """
         if self.received == signal.SIGINT:
+            if in_notebook():
+                return
             raise KeyboardInterrupt
         if self.received is not None:
             raise SystemExit(128 + self.received)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -84,3 +85,10 @@ def _part() -> None:
 def set_tf32(allowed: bool) -> None:
     """Whether float32 products on NVIDIA GPUs may take TF32: about 8 times as fast from Ampere on, to 10 bits."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook: Jupyter, JupyterLab, VS Code, Colab. Imports nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config

@@ -15,10 +15,12 @@ from lt_trainer import scoring
 from lt_trainer.args.explain import unused
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, TrainerCallback
+from lt_trainer.callbacks.notebook import NotebookProgressCallback
 from lt_trainer.callbacks.progress import PrinterCallback, ProgressCallback
 from lt_trainer.callbacks.reports import reports
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
+from lt_trainer.machine import in_notebook
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.results import Results
 from lt_trainer.seeds import enable_full_determinism, set_seed
@@ -133,7 +135,8 @@ class Trainer(Overridable, Results):
         self._engine: TrainingEngine | None = None
         self._evaluator: Engine | None = None
         self.model_preparation_time: float | None = None  # seconds, of an evaluation that came before any training
-        progress = PrinterCallback if self.args.disable_tqdm else ProgressCallback
+        shown = NotebookProgressCallback if in_notebook() else ProgressCallback
+        progress = PrinterCallback if self.args.disable_tqdm else shown
         self.callback_handler = CallbackHandler(
             [DefaultFlowCallback, *reports(self.args.report_to, lambda: self.beside), *(callbacks or ()), progress],
             self.model,
@@ -170,7 +173,8 @@ class Trainer(Overridable, Results):
             ConfigurationError: arguments that contradict each other or the data (all at once).
             ValueError: rows that the model cannot take (names row, value and limit).
             FileNotFoundError: no checkpoint to go on from.
-            KeyboardInterrupt: SIGINT came; the step was finished and saved (SystemExit after SIGTERM).
+            KeyboardInterrupt: SIGINT came; the step was finished and saved (SystemExit after SIGTERM). In a notebook
+                the call returns then.
         """
         from lt_trainer import engine as engines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.callbacks.base import Answer, TrainerCallback
+from lt_trainer.data.loaders import length_of
 
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
@@ -60,7 +61,7 @@ class ProgressCallback(TrainerCallback):
         if state.is_world_process_zero:
             if self.prediction_bar is None:
                 alone = self.training_bar is None
-                self.prediction_bar = _bar("evaluate", _length(kwargs.get("eval_dataloader")), leave=alone)
+                self.prediction_bar = _bar("evaluate", length_of(kwargs.get("eval_dataloader")), leave=alone)
             self.prediction_bar.update(1)
         return None
 
@@ -121,11 +122,3 @@ def _bar(what: str, total: int | None, *, initial: int = 0, leave: bool = True) 
     from tqdm.auto import tqdm
 
     return tqdm(desc=what, total=total, initial=initial, leave=leave, dynamic_ncols=True)
-
-
-def _length(loader: Any) -> int | None:
-    """Batches of a loader; None where it has no length."""
-    try:
-        return len(loader)
-    except TypeError:
-        return None
