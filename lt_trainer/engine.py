@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
-from lt_trainer import build, private, rehearsal, scoring
+from lt_trainer import build, loaders, private, rehearsal, scoring, user_steps
 from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
 from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
@@ -21,9 +21,10 @@ from lt_trainer.data.checks import check_batch
 from lt_trainer.data.loaders import BatchLoader, length_of
 from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation, weights_as
+from lt_trainer.hooks import StepHooks
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.machine import find_facts, set_tf32
-from lt_trainer.module import StepHooks, StepModule
+from lt_trainer.module import StepModule
 from lt_trainer.neftune import noisy_embeddings
 from lt_trainer.optim import Watcher, optimizer_class
 from lt_trainer.overrides import is_overridden, makes_optimizer
@@ -56,7 +57,7 @@ class Engine:
 
     def __init__(self, facade: Trainer, plan: Plan) -> None:
         private.quiet()
-        self.facade, self.plan, self.limits = facade, plan, build.limits_of(facade)
+        self.facade, self.plan, self.limits = facade, plan, loaders.limits_of(facade)
         self.flags = build.raw_flags(facade)
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
@@ -75,7 +76,7 @@ class Engine:
 
     def run(self, batches: Any, evaluation: Evaluation) -> None:
         """One pass over a loader of batches, in the middle of training or by itself: `evaluation` takes them in."""
-        loader, _ = build.windows_of(batches, self.plan.loader, training=False)
+        loader, _ = loaders.windows_of(batches, self.plan.loader, training=False)
         passes = Passes(loader, max(1, PASS_ROWS // self.plan.loader.eval_batch_size) if self.module.packs else 1)
         self.facade.callback_handler.eval_dataloader = batches
         self.module.evaluation = evaluation
@@ -92,7 +93,7 @@ class Engine:
         facade.criterion = build.criterion(facade)
         hooks = StepHooks(
             criterion=facade.criterion,
-            compute_loss=build.user_loss(facade),
+            compute_loss=user_steps.user_loss(facade),
             training_step=facade.training_step if is_overridden(facade, "training_step") else None,
             prediction_step=self._predict if is_overridden(facade, "prediction_step") else None,
             predict=facade.predictor(),
@@ -125,7 +126,8 @@ class TrainingEngine(Engine):
     def __init__(self, facade: Trainer, plan: Plan, batches: Any) -> None:
         super().__init__(facade, plan)
         self.batches = batches
-        self.loader, self.sampler = build.windows_of(batches, plan.loader, training=True, steps=plan.duration.max_steps)
+        steps = plan.duration.max_steps
+        self.loader, self.sampler = loaders.windows_of(batches, plan.loader, training=True, steps=steps)
         self.num_train_rows = facade.num_examples(batches)
         self.saver = Saver(
             facade.args.output_dir or "",
@@ -400,5 +402,5 @@ def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
     decided, flags = plan(facade.args, find_facts(None, True)), build.raw_flags(facade)
     if before is None or (before.plan, before.flags, before.module.model) != (decided, flags, facade.model):
         return Engine(facade, decided)
-    before.limits, before.module.hooks = build.limits_of(facade), before._hooks()
+    before.limits, before.module.hooks = loaders.limits_of(facade), before._hooks()
     return before

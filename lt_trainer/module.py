@@ -28,21 +28,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lt_trainer import private
-from lt_trainer.criterion import Criterion
 from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
+from lt_trainer.hooks import NonFiniteError, OptimizerFactory, StepHooks, StepOutcome
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.objective import (
     count_targets,
@@ -53,77 +50,14 @@ from lt_trainer.objective import (
     predictions_of,
 )
 from lt_trainer.optim import Watcher
-from lt_trainer.packed import PackedBatch, alike, join_inputs
 from lt_trainer.private import OwnTransfer
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 logger = logging.getLogger(__name__)
 
-OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 PASS_TOKENS = 1024  # of an evaluation: of more, what lies between the products no longer fits a cache (docs/log.md)
-UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, float], tuple[torch.Tensor, Any]]
-UserStep: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor], torch.Tensor]
-UserPrediction: TypeAlias = Callable[[nn.Module, Batch, bool], tuple[torch.Tensor | None, Any, Any]]
-
-
-@dataclass
-class StepOutcome:
-    """What a step left: tensors stay on the device until somebody reads them.
-
-    Attributes:
-        loss: this rank's part of the step's loss, 0-d; the sum over ranks is the loss.
-        grad_norm: before clipping, over all parameters, 0-d.
-        learning_rate: of the first group, as the step used it.
-        plain_loss: as `loss`, without label smoothing; None where nothing is smoothed.
-        skipped: whether the weights stayed as they were, since a gradient was not finite (`on_nan`).
-    """
-
-    loss: torch.Tensor
-    grad_norm: torch.Tensor | None
-    learning_rate: float
-    plain_loss: torch.Tensor | None = None
-    skipped: bool = False
-
-
-class NonFiniteError(ArithmeticError):
-    """A gradient was NaN or infinite: the weights are those of the step before."""
-
-
-@dataclass
-class StepHooks:
-    """What a facade may bring: each is used where it is given, in the place that the module's text shows.
-
-    Attributes:
-        compute_loss: (model, batch, targets of the step, targets of the batch) -> (loss, outputs), in place of the
-            model's own loss.
-        training_step: (model, batch, targets of the step) -> detached loss, which has gone backward, in place of both;
-            processes average it.
-        prediction_step: (model, batch, loss alone) -> (mean loss over the batch's targets, predictions, labels).
-        predict: (model, batch) -> predictions, in place of the model's outputs: generated tokens.
-        fire: called with the name of an event inside a step.
-        check_batch: raises on a batch that the model cannot take (batch, rows).
-        criterion: label smoothing and class weights of the model's own loss.
-        label_names: the batch's columns that hold labels; empty: those that the model takes.
-        count_tokens: input tokens of a padded batch; None counts nothing.
-        count_flos: operations of its forward and backward pass; likewise.
-        on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
-            goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
-        before_stop: called before "stop" raises.
-        votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
-    """
-
-    compute_loss: UserLoss | None = None
-    training_step: UserStep | None = None
-    prediction_step: UserPrediction | None = None
-    predict: Callable[[nn.Module, Batch], Any] | None = None
-    fire: Callable[[str], None] = field(default=lambda event: None)
-    check_batch: Callable[[Batch, list[int]], None] | None = None
-    criterion: Criterion = field(default_factory=Criterion)
-    label_names: tuple[str, ...] = ()
-    count_tokens: Callable[[Batch], int] | None = None
-    count_flos: Callable[[Batch], int] | None = None
-    on_nan: str = "stop"
-    before_stop: Callable[[], None] = field(default=lambda: None)
-    votes: Callable[[], tuple[int, ...]] = tuple
 
 
 class StepModule(OwnTransfer):
@@ -222,7 +156,7 @@ class StepModule(OwnTransfer):
             assert isinstance(self.model, PreTrainedModel)
             window.batches = [self.model.pack_inputs(micro_batch) for micro_batch in window.batches]
             if not self.trainer.training and self._parts_of_a_pass_are_known:
-                _join(window)
+                window.join(PASS_TOKENS)
         return window.to(device)
 
     @property
@@ -419,25 +353,3 @@ class StepModule(OwnTransfer):
             return model_loss(self.model, batch, torch.ones(()), self.hooks.criterion, output_logits=keep)
         mean, outputs = self.loss(batch, torch.tensor(count or 1), count)
         return mean * count if count else torch.zeros_like(mean), outputs
-
-
-def _join(window: Window) -> None:
-    """Puts the packed batches of an evaluation together, for fewer and larger matrix products.
-
-    A pass holds `PASS_TOKENS` at most, far less than a training step keeps; a batch that is larger stays alone.
-    """
-    passes: list[list[int]] = []
-    tokens = 0
-    for i, batch in enumerate(window.batches):
-        added = sum(value.num_tokens for value in batch.values() if isinstance(value, PackedBatch))
-        tokens += added
-        if passes and tokens <= PASS_TOKENS and alike(window.batches[passes[-1][0]], batch):
-            passes[-1].append(i)
-        else:
-            passes.append([i])
-            tokens = added
-    window.batches = [
-        join_inputs([window.batches[i] for i in passed]) if len(passed) > 1 else window.batches[passed[0]]
-        for passed in passes
-    ]
-    window.passes = passes

@@ -196,12 +196,12 @@ class Overridable:
         Returns:
             The detached loss, 0-d: micro-batches are added up, processes averaged, as gradients are.
         """
-        from lt_trainer import build
+        from lt_trainer import user_steps
 
         assert self._engine is not None
         module, driver = self._engine.module, self._engine.driver
         targets = module.num_targets if num_items_in_batch is None else num_items_in_batch
-        loss = build.step_loss(cast("Trainer", self), model, inputs, targets) * driver.world_size
+        loss = user_steps.step_loss(cast("Trainer", self), model, inputs, targets) * driver.world_size
         module.manual_backward(loss)
         return loss.detach()
 
@@ -223,9 +223,9 @@ class Overridable:
         Returns:
             (mean loss over the batch's targets, 0-d; logits; labels), each None where there is none.
         """
-        from lt_trainer import build
+        from lt_trainer import user_steps
 
-        return build.prediction_step(cast("Trainer", self), model, inputs, prediction_loss_only, ignore_keys)
+        return user_steps.prediction_step(cast("Trainer", self), model, inputs, prediction_loss_only, ignore_keys)
 
     @property
     def accelerator(self) -> Accelerator:
@@ -321,11 +321,11 @@ class Overridable:
         return self._loader(test_dataset, "test_dataset")
 
     def _loader(self, dataset: Any, name: str) -> BatchLoader | StreamLoader | OnceLoader:
-        from lt_trainer import build
+        from lt_trainer import loaders
 
         if self.task_data is not None and name != "train_dataset":
             dataset = self.task_data.encoded_once(dataset)
-        return build.batch_loader(cast("Trainer", self), dataset, name)
+        return loaders.batch_loader(cast("Trainer", self), dataset, name)
 
     def num_examples(self, dataloader: DataLoader[Any]) -> int:
         """Rows that a loader goes through; where its data set has no length, as many as its batches could hold."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import Subset
 
-from lt_trainer import build, scoring
+from lt_trainer import loaders, scoring
 from lt_trainer.args.check import MissingMetricError
 from lt_trainer.checkpoint.rng import rng_state, set_rng_state
 from lt_trainer.data.checks import is_stream
@@ -75,10 +75,10 @@ def _few_batches(engine: Engine, name: str | None, rows: Any) -> Any:
     if is_overridden(facade, "get_eval_dataloader"):
         return _First(facade.get_eval_dataloader(name), NUM_BATCHES)
     if is_stream(rows):
-        return _First(build.batch_loader(facade, rows, "eval_dataset"), NUM_BATCHES)
+        return _First(loaders.batch_loader(facade, rows, "eval_dataset"), NUM_BATCHES)
     count = min(NUM_BATCHES * facade.args.per_device_eval_batch_size * engine.world_size, len(rows))
     few = Subset(rows, [i * len(rows) // count for i in range(count)])
-    return build.batch_loader(facade, few, "eval_dataset")
+    return loaders.batch_loader(facade, few, "eval_dataset")
 
 
 class _First:

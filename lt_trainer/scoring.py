@@ -101,7 +101,7 @@ def evaluate(
         compute_metrics: see Scorer.
         predicts: the caller reads the predictions, on every process.
     """
-    from lt_trainer import build
+    from lt_trainer import user_steps
 
     start, facade, args = time.time(), engine.facade, engine.facade.args
     extras = args.include_for_metrics or ()
@@ -110,7 +110,7 @@ def evaluate(
     streams = scorer.by_batch and engine.world_size == 1
     evaluation = Evaluation(
         keep,
-        build.ignored_outputs(facade.model) if ignore_keys is None else ignore_keys,
+        user_steps.ignored_outputs(facade.model) if ignore_keys is None else ignore_keys,
         preprocess=facade.preprocess_logits_for_metrics,
         pick_inputs=_pick_inputs(facade.model, scorer.by_batch) if "inputs" in extras else None,
         keeps_losses="loss" in extras,

@@ -131,7 +131,7 @@ class Trainer(Overridable, Results):
         self.state, self.control = TrainerState(), TrainerControl()
         self.lightning_flags = dict(lightning_flags or {})
         self.is_in_train = False
-        self.loaders: dict[Any, Any] = {}  # of the evaluations of a run: see build.batch_loader
+        self.loaders: dict[Any, Any] = {}  # of the evaluations of a run: see loaders.batch_loader
         self._engine: TrainingEngine | None = None
         self._evaluator: Engine | None = None
         self.model_preparation_time: float | None = None  # seconds, of an evaluation that came before any training

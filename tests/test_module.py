@@ -12,7 +12,8 @@ from torch import nn
 from lt_trainer.data.collators import default_data_collator
 from lt_trainer.data.order import WindowSampler
 from lt_trainer.data.windows import window_loader
-from lt_trainer.module import StepHooks, StepModule
+from lt_trainer.hooks import StepHooks
+from lt_trainer.module import StepModule
 
 ROWS = [{"x": [float(i), float(i % 3)], "labels": i % 2} for i in range(14)]
 pytestmark = pytest.mark.filterwarnings(

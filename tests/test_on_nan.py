@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lt_trainer import Trainer, TrainingArguments
-from lt_trainer.module import NonFiniteError
+from lt_trainer.hooks import NonFiniteError
 
 ROWS = [{"x": [float(i), 1.0], "labels": i % 2} for i in range(12)]
 

@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from lt_trainer import Trainer, TrainingArguments
-from lt_trainer.build import reads_parameter
 from lt_trainer.data.collators import default_data_collator
 from lt_trainer.overrides import REFUSED, Overridable
+from lt_trainer.user_steps import reads_parameter
 
 
 class Classifier(nn.Module):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lt_trainer.data.collators import draws_nothing
 from lt_trainer.data.draws import drawing
+from lt_trainer.packed import PackedBatch, alike, join_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,28 @@ class Window:
     def is_blank(self, index: int) -> bool:
         """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
         return not self.rows[index]
+
+    def join(self, most_tokens: int) -> None:
+        """Puts packed micro-batches of an evaluation together, for fewer and larger matrix products.
+
+        Args:
+            most_tokens: of what is put together, far less than a training step keeps; a larger one stays alone.
+        """
+        passes: list[list[int]] = []
+        tokens = 0
+        for i, batch in enumerate(self.batches):
+            added = sum(value.num_tokens for value in batch.values() if isinstance(value, PackedBatch))
+            tokens += added
+            if passes and tokens <= most_tokens and alike(self.batches[passes[-1][0]], batch):
+                passes[-1].append(i)
+            else:
+                passes.append([i])
+                tokens = added
+        self.batches = [
+            join_inputs([self.batches[i] for i in passed]) if len(passed) > 1 else self.batches[passed[0]]
+            for passed in passes
+        ]
+        self.passes = passes
 
     def to(self, device: torch.device) -> Window:
         """Moves every tensor to a device, without waiting for it."""
