@@ -70,8 +70,19 @@ def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     return {**planned, **given}
 
 
-def with_strategy(flags: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """The flags with DDP as the arguments want it, where several processes run and anything was said about it."""
+def with_strategy(flags: dict[str, Any], plan: Plan, *, trains: bool) -> dict[str, Any]:
+    """The flags with the strategy as the arguments want it; DeepSpeed trains, and DDP evaluates what it trained.
+
+    Raises:
+        ImportError: DeepSpeed is not installed.
+    """
+    if plan.deepspeed is not None and flags["strategy"] == "deepspeed":
+        if trains:
+            from lt_trainer.drivers.deepspeed import import_deepspeed, make_strategy
+
+            import_deepspeed(on_cpu=plan.hardware.accelerator == "cpu")
+            return {**flags, "strategy": make_strategy(plan.deepspeed.config, plan.ddp.get("timeout"))}
+        flags = {**flags, "strategy": "ddp" if plan.hardware.world_size > 1 else "auto"}
     from lightning.pytorch.strategies import DDPStrategy
 
     return {**flags, "strategy": DDPStrategy(**plan.ddp)} if plan.ddp and flags["strategy"] == "ddp" else flags

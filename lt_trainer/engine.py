@@ -62,7 +62,8 @@ class Engine:
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
         )
-        flags = build.with_strategy(build.merge_flags(plan.trainer_flags, self.flags), plan)
+        flags = build.merge_flags(plan.trainer_flags, self.flags)
+        flags = build.with_strategy(flags, plan, trains=isinstance(self, TrainingEngine))
         if facade.args.tf32 is not None and plan.hardware.accelerator == "cuda":
             set_tf32(facade.args.tf32)
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
@@ -82,7 +83,8 @@ class Engine:
         self.module.evaluation = evaluation
         if self.lightning.training:
             self.module.set_optimizer_mode("eval")
-            private.run_validation(self.lightning, passes)
+            with self.driver.evaluating(self.facade.model):
+                private.run_validation(self.lightning, passes)
         else:
             with weights_as(self.facade.model, build.evaluation_dtype(self.facade.args)):
                 self.lightning.validate(self.module, dataloaders=passes, verbose=False)
@@ -257,8 +259,9 @@ class TrainingEngine(Engine):
         self.collect()
         facade = self.facade
         self.saver.begin_best(facade.state)
-        if self.saver.is_writer:
+        with self.driver.whole(facade.model):
             weights, config = model_parts(facade.model)
+        if self.saver.is_writer:
             weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
             job = partial(self.saver.write_best, weights, config, self._extras)
             self.writer.submit(job, "best", counts=False)
@@ -313,7 +316,8 @@ class TrainingEngine(Engine):
 
     def _contents(self) -> CheckpointState:
         facade, driver = self.facade, self.driver
-        weights, config = model_parts(facade.model)
+        with driver.whole(facade.model):
+            weights, config = model_parts(facade.model)
         contents = CheckpointState(weights, {}, config, extras=self._extras)
         contents.side = {
             "args": facade.args.to_sanitized_dict(),
@@ -323,7 +327,7 @@ class TrainingEngine(Engine):
         }
         facade.state.stateful_callbacks = facade.callback_handler.states(facade.control)
         if not self.plan.saving.only_model:
-            contents.optimizer = self.lightning.optimizers[0].state_dict()
+            contents.optimizer = driver.optimizer_state()
             contents.scheduler = facade.lr_scheduler.state_dict() if facade.lr_scheduler is not None else None
             contents.scaler = self.lightning.precision_plugin.state_dict() or None
             contents.rng = driver.gather(rng_state(driver.world_size))

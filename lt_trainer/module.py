@@ -214,7 +214,10 @@ class StepModule(OwnTransfer):
         world_size = self.driver.world_size  # ranks' gradients are averaged, parts of the loss are added
         if self.hooks.training_step is not None and not blank:
             return self.hooks.training_step(self.model, dict(batch), self.num_targets) / world_size
-        loss = nothing(self.model) if blank else self.loss(batch, self.num_targets, count)[0]
+        if blank and not self.driver.forward_is_shared:
+            loss = nothing(self.model)
+        else:
+            loss = self.loss(batch, self.num_targets, count)[0] * (0.0 if blank else 1.0)
         if self._bare_backward:
             loss.backward()
         else:
@@ -223,14 +226,19 @@ class StepModule(OwnTransfer):
 
     def _step(self, optimizer: Any) -> bool:
         """Lets the optimizer and the schedule step; whether the weights stayed as they were."""
+        assert self.driver is not None
         scaler = self._scaler
         scale = scaler.get_scale() if scaler is not None else None
         self._skips = False
         optimizer.step()
+        if self._grad_norm is None:
+            self._grad_norm = self.driver.norm_of_step()
+            self._skips = self._stops_at(self._grad_norm)
         self.hooks.fire("on_optimizer_step")
         scheduler = self.lr_schedulers()
         assert not isinstance(scheduler, list | ReduceLROnPlateau)  # Lightning's type of them all
-        if scheduler is not None and not self._skips and (scaler is None or scaler.get_scale() >= scale):
+        stepped = not self._skips and self.driver.has_stepped()
+        if scheduler is not None and stepped and (scaler is None or scaler.get_scale() >= scale):
             scheduler.step()
         return self._skips
 
@@ -243,11 +251,16 @@ class StepModule(OwnTransfer):
         """Measures and clips, after Lightning has unscaled the gradients of fp16."""
         assert self.driver is not None
         self._grad_norm = norm = self.driver.clip(self._parameters_list, self.max_grad_norm)
-        if self.hooks.on_nan != "ignore" and self._scaler is None and not math.isfinite(norm):
+        if norm is not None and self._stops_at(norm):
             self._skips = True
             for parameter in self._parameters_list:  # an optimizer leaves alone what has no gradient, its state too
                 parameter.grad = None
         self.hooks.fire("on_pre_optimizer_step")
+
+    def _stops_at(self, norm: torch.Tensor) -> bool:
+        """Whether gradients of this norm are not finite, and that is not an fp16 scaler's way of work."""
+        assert self.driver is not None
+        return self.hooks.on_nan != "ignore" and not self.driver.scales_loss and not math.isfinite(norm)
 
     def _told_of_nan(self, window: Window, losses: list[torch.Tensor]) -> None:
         """Names step, rank and rows of gradients that are not finite, and raises where that is to stop the run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.engine import TrainingEngine
     from lt_trainer.state import TrainerState
 
 
@@ -29,6 +31,7 @@ class Results:
     state: TrainerState
     model: nn.Module
     processing_class: Any
+    _engine: TrainingEngine | None
     train_began: tuple[float, int] = (0.0, 0)  # when, in seconds since 1970, and after how many input tokens
 
     beside: Mapping[str, float] = MappingProxyType({})  # of the log that is being written: what the peer does not have
@@ -70,11 +73,16 @@ class Results:
         return {"train_runtime": round(runtime, 4), "train_tokens_per_second": round(tokens / runtime, 3)}
 
     def save_model(self, output_dir: str | Path | None = None) -> None:
-        """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files."""
+        """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files.
+
+        Where training is on and shards the weights, all processes call it together.
+        """
         from lt_trainer.checkpoint.saver import save_model
 
-        if self.is_world_process_zero():
-            save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
+        driver = None if self._engine is None else self._engine.module.driver
+        with nullcontext() if driver is None else driver.whole(self.model):
+            if self.is_world_process_zero():
+                save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
 
     def push_to_hub(self, commit_message: str | None = "End of training", **kwargs: Any) -> None:
         """Not there yet.

@@ -121,6 +121,7 @@ def _rows(p: Plan) -> list[tuple[str, str, str]]:
         ("steps", f"{duration.max_steps} ({duration.num_epochs:g} epochs of {duration.steps_per_epoch})", LIGHTNING),
         ("devices", f"{hardware.devices} {hardware.accelerator} on {hardware.num_nodes} machine(s)", LIGHTNING),
         ("strategy", ", ".join([hardware.strategy, *(f"{k}={v}" for k, v in p.ddp.items())]), LIGHTNING),
+        *((f"  {name}", str(value), by) for name, value, by in (p.deepspeed.rows if p.deepspeed else ())),
         ("precision", hardware.precision, LIGHTNING),
         ("optimizer", f"{optimizer.name}, decay {optimizer.weight_decay:g}", "torch"),
         (

@@ -90,7 +90,7 @@ def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
     if args.tf32 and accelerator != "cuda":
         problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")
     raise_if(problems)
-    strategy = "ddp" if devices * nodes > 1 else "auto"
+    strategy = "deepspeed" if args.deepspeed else "ddp" if devices * nodes > 1 else "auto"
     return Hardware(accelerator, devices, nodes, strategy, precision(args))
 
 

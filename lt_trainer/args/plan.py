@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
 from lt_trainer.args.check import best_metric, raise_if
+from lt_trainer.args.deepspeed import DeepSpeed, plan_deepspeed
 from lt_trainer.args.duration import Duration, plan_duration
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
-    "deepspeed": "run on several devices with torchrun, which uses DDP",
     "fsdp": "run on several devices with torchrun, which uses DDP",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
@@ -108,6 +108,7 @@ class Plan:
     reporting: Reporting
     ddp: dict[str, Any]  # arguments of DDP and of its process group that were asked for
     trainer_flags: dict[str, Any]
+    deepspeed: DeepSpeed | None = None
 
 
 def plan(args: TrainingArguments, facts: Facts) -> Plan:
@@ -139,6 +140,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
             **vars(hardware),
             **FIXED_FLAGS,
         },
+        deepspeed=plan_deepspeed(args, hardware, duration),
     )
 
 

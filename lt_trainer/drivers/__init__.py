@@ -8,11 +8,17 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lt_trainer.drivers.base import Driver as Driver
 from lt_trainer.drivers.ddp import DDPDriver
+from lt_trainer.drivers.deepspeed import ZeroDriver, ZeroStrategy
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-_DRIVERS: dict[type, type[Driver]] = {SingleDeviceStrategy: Driver, DDPStrategy: DDPDriver}
+# The first that fits: DeepSpeed's is a DDPStrategy too.
+_DRIVERS: dict[type, type[Driver]] = {
+    SingleDeviceStrategy: Driver,
+    ZeroStrategy: ZeroDriver,
+    DDPStrategy: DDPDriver,
+}
 
 
 def driver_for(trainer: pl.Trainer) -> Driver:

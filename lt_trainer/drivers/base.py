@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import lightning.pytorch as pl
 
@@ -74,8 +75,41 @@ class Driver:
         """A picklable object of every process, in the order of ranks, on every process."""
         return [value]
 
-    def clip(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
-        """Scales the gradients to at most `max_norm` (0: leaves them) and returns their norm before that, 0-d."""
+    @property
+    def forward_is_shared(self) -> bool:
+        """Whether processes wait for each other in forward passes, so that a blank micro-batch needs one too."""
+        return False
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether an fp16 scaler sees to gradients that are not finite."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+
+    def norm_of_step(self) -> torch.Tensor:
+        """The norm where `clip` gave none, after the step, 0-d."""
+        raise AssertionError(f"{type(self).__name__} tells the norm before the step")
+
+    def has_stepped(self) -> bool:
+        """Whether the last step changed the weights, as far as the strategy knows."""
+        return True
+
+    def whole(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Inside it, process 0 finds the whole float32 weights in the model; all processes enter it together."""
+        return nullcontext()
+
+    def evaluating(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Wraps an evaluation in the middle of training: processes may run different numbers of batches."""
+        return nullcontext()
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state as one process would hold it, on process 0; all processes call it together."""
+        return self.trainer.optimizers[0].state_dict()
+
+    def clip(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor | None:
+        """Scales the gradients to at most `max_norm` (0: leaves them) and returns their norm before that, 0-d.
+
+        None: the strategy does both in its step, see `norm_of_step`.
+        """
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if max_norm > 0 and not (
@@ -85,3 +119,22 @@ class Driver:
             coefficient = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(gradients, coefficient)
         return norm
+
+
+@contextmanager
+def standing_in(model: nn.Module, weights: Mapping[nn.Parameter, torch.Tensor]) -> Iterator[None]:
+    """The model with other tensors in the place of its parameters; what several names share, they share still."""
+    tensors = {p: nn.Parameter(weight, requires_grad=False) for p, weight in weights.items()}
+    places = [(m, name, p) for m in model.modules() for name, p in m._parameters.items() if p is not None]
+    try:
+        for module, name, p in places:
+            module._parameters[name] = tensors[p]
+        yield
+    finally:
+        for module, name, p in places:
+            module._parameters[name] = p
+
+
+def hollow(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same shape and type that holds one number."""
+    return tensor.new_zeros(()).expand(tensor.shape)

@@ -13,7 +13,6 @@ FACTS = Facts(num_train_rows=100, has_eval=True)
 OTHERS = {  # values that differ from the default where "True" or one more does not
     "accelerator_config": {"split_batches": True},
     "debug": ["underflow_overflow"],
-    "deepspeed": "ds_config.json",
     "fsdp": "full_shard",
     "generation_config": "a-folder",
     "include_for_metrics": ["inputs"],
@@ -73,14 +72,14 @@ def test_other_loggers_are_refused() -> None:
 
 
 def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
-    args = TrainingArguments("out", push_to_hub=True, deepspeed="ds.json")
+    args = TrainingArguments("out", push_to_hub=True, auto_find_batch_size=True)
     args.learning_rate, args.max_steps = -1.0, "2"  # type: ignore[assignment]
     with pytest.raises(ConfigurationError) as caught:
         plan(args, FACTS)
     assert [problem.split("=")[0] for problem in caught.value.problems] == [
         "max_steps",
         "learning_rate",
-        "deepspeed",
+        "auto_find_batch_size",
         "push_to_hub",
     ]
 

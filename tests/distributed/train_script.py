@@ -53,6 +53,8 @@ def main(folder: Path, output_dir: str, per_device: int, devices: int | None) ->
         devices=devices,
         ddp_timeout=600,
         ddp_find_unused_parameters=True,
+        deepspeed={"zero_optimization": {"stage": int(os.environ["ZERO"])}} if "ZERO" in os.environ else None,
+        bf16="BF16" in os.environ,
     )
     with args.main_process_first(desc="a file that all need"):
         made = Path(f"{output_dir}.made")

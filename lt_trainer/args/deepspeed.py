@@ -1,0 +1,197 @@
+"""A DeepSpeed configuration, decided: each "auto" gets its value; what contradicts the arguments is told at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lt_trainer.args.check import ConfigurationError, near, raise_if
+
+if TYPE_CHECKING:
+    from lt_trainer.args.duration import Duration
+    from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.args.hardware import Hardware
+
+STAGES = (1, 2, 3)
+ELEMENTWISE = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "sgd", "adagrad", "rmsprop")
+# What "auto" means where no argument decides: DeepSpeed's own default, so the entry is left out.
+OWN_DEFAULTS = (
+    "zero_optimization.reduce_bucket_size",
+    "zero_optimization.stage3_prefetch_bucket_size",
+    "zero_optimization.stage3_param_persistence_threshold",
+)
+# Entries that are carried out here, or by Lightning, and are not handed on.
+OURS = ("train_batch_size", "gradient_accumulation_steps", "optimizer", "scheduler")
+_REFUSED = {
+    "scheduler": "leave it out; lr_scheduler_type and warmup_steps decide on the schedule",
+    "amp": "leave it out; set bf16=True or fp16=True",
+    "pipeline": "leave it out; models are not cut into stages here",
+    "autotuning": "leave it out; batch sizes are arguments",
+    "zenflow": "leave it out",
+    "data_types": "leave it out; gradients are added up as the precision says",
+}
+
+
+@dataclass(frozen=True)
+class DeepSpeed:
+    """A configuration, decided.
+
+    Attributes:
+        config: what Lightning hands to DeepSpeed.
+        rows: each entry of the file as (name with dots, value, who decided), for people.
+    """
+
+    config: dict[str, Any]
+    rows: tuple[tuple[str, Any, str], ...]
+
+    @property
+    def stage(self) -> int:
+        """Of ZeRO: 1 shards the optimizer's state, 2 the gradients too, 3 the weights too."""
+        return int(self.config["zero_optimization"]["stage"])
+
+
+def plan_deepspeed(args: TrainingArguments, hardware: Hardware, duration: Duration) -> DeepSpeed | None:
+    """Decides the configuration of `args.deepspeed`; None where there is none.
+
+    Raises:
+        ConfigurationError: it cannot be read, contradicts the arguments, or asks for what is not there (all at once).
+    """
+    if not args.deepspeed:
+        return None
+    given = read_config(args.deepspeed)
+    decided = _decisions(args, hardware, duration)
+    entries = _flat(given)
+    problems = [*_refusals(args, given), *_unknown_autos(entries, decided), *_contradictions(entries, decided)]
+    raise_if(problems)
+    rows = [(name, *_decided(name, value, decided)) for name, value in entries.items()]
+    rows += [
+        (name, value, by)
+        for name, (value, by) in decided.items()
+        if name in ("gradient_clipping", "train_micro_batch_size_per_gpu") and name not in entries
+    ]
+    return DeepSpeed(_config(rows), tuple(rows))
+
+
+def read_config(value: Any) -> dict[str, Any]:
+    """A configuration from a dict or the path of a JSON file.
+
+    Raises:
+        ConfigurationError: no such file, or no JSON object in it (says where it breaks).
+    """
+    if isinstance(value, dict):
+        return value
+    path = Path(str(value))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        beside = [p.name for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        problem = (
+            f"deepspeed={str(value)!r}: expected a dict or a JSON file, found no such file in {path.parent.resolve()}"
+        )
+        raise ConfigurationError([f"{problem}{near(path.name, beside)}; name one that is there"]) from None
+    except (OSError, ValueError) as error:
+        problem = f"deepspeed={str(value)!r}: expected a JSON file, and it cannot be read: {error}"
+        raise ConfigurationError([f"{problem}; correct it"]) from error
+    if not isinstance(found, dict):
+        problem = f"deepspeed={str(value)!r}: expected a JSON object, found {found!r:.80}"
+        raise ConfigurationError([f'{problem}; write {{"zero_optimization": {{"stage": 2}}}}'])
+    return found
+
+
+def _decisions(args: TrainingArguments, hardware: Hardware, duration: Duration) -> dict[str, tuple[Any, str]]:
+    """What the arguments say of entries: name with dots -> (value, argument)."""
+    return {
+        "train_batch_size": (duration.effective_batch_size, "rows of a step on all devices"),
+        "train_micro_batch_size_per_gpu": (args.per_device_train_batch_size, "per_device_train_batch_size"),
+        "gradient_accumulation_steps": (args.gradient_accumulation_steps, "gradient_accumulation_steps"),
+        "gradient_clipping": (float(args.max_grad_norm or 0.0), "max_grad_norm"),
+        "fp16.enabled": (hardware.precision.startswith("16"), "fp16"),
+        "bf16.enabled": (hardware.precision.startswith("bf16"), "bf16"),
+        "optimizer.params.lr": (args.learning_rate, "learning_rate"),
+        "optimizer.params.betas": ([args.adam_beta1, args.adam_beta2], "adam_beta1 and adam_beta2"),
+        "optimizer.params.eps": (args.adam_epsilon, "adam_epsilon"),
+        "optimizer.params.weight_decay": (args.weight_decay, "weight_decay"),
+    }
+
+
+def _refusals(args: TrainingArguments, given: dict[str, Any]) -> list[str]:
+    zero = given.get("zero_optimization")
+    stage = zero.get("stage") if isinstance(zero, dict) else None
+    problems = [f"deepspeed: {name!r}: not supported; {hint}" for name, hint in _REFUSED.items() if given.get(name)]
+    if stage not in STAGES:
+        problems.append(
+            f"deepspeed: zero_optimization.stage={stage!r}: expected 1, 2 or 3; for 0 leave deepspeed out, which is DDP"
+        )
+    kind = (given.get("optimizer") or {}).get("type", "AdamW")
+    if kind not in ("Adam", "AdamW") or (given.get("optimizer") and not str(args.optim).startswith("adamw")):
+        problems.append(
+            f"deepspeed: optimizer.type={kind!r} with optim={str(args.optim)!r}: expected AdamW in both; leave the "
+            "section 'optimizer' out, and the arguments decide"
+        )
+    if str(args.optim) not in ELEMENTWISE:
+        problems.append(
+            f"optim={str(args.optim)!r} with deepspeed: ZeRO cuts flattened weights into shards, and one that looks "
+            f"at whole matrices cannot step these; expected one of {', '.join(ELEMENTWISE[:2] + ELEMENTWISE[4:])}"
+        )
+    if args.on_nan == "ignore":
+        problems.append("on_nan='ignore' with deepspeed: it leaves such steps out by itself; use 'stop' or 'skip'")
+    if stage == 3 and getattr(args, "predict_with_generate", False):
+        problems.append("predict_with_generate=True with deepspeed stage 3: not supported yet; use stage 2")
+    if args.fsdp:
+        problems.append("fsdp and deepspeed: expected one at most; leave one of them out")
+    return problems
+
+
+def _unknown_autos(entries: dict[str, Any], decided: dict[str, Any]) -> list[str]:
+    return [
+        f"deepspeed: {name}='auto': no argument decides on it; write a value, or leave it out"
+        for name, value in entries.items()
+        if value == "auto" and name not in decided and name not in OWN_DEFAULTS and not name.startswith("scheduler.")
+    ]
+
+
+def _contradictions(entries: dict[str, Any], decided: dict[str, tuple[Any, str]]) -> list[str]:
+    return [
+        f"deepspeed: {name}={value!r}, and {decided[name][1]} is {decided[name][0]!r}: expected the same; "
+        "write 'auto', and the argument decides"
+        for name, value in entries.items()
+        if name in decided and value not in ("auto", decided[name][0])
+    ]
+
+
+def _decided(name: str, value: Any, decided: dict[str, tuple[Any, str]]) -> tuple[Any, str]:
+    """(value, who decided) of an entry."""
+    if value != "auto":
+        return value, "the file"
+    return decided.get(name, ("DeepSpeed's default", "DeepSpeed"))
+
+
+def _config(rows: list[tuple[str, Any, str]]) -> dict[str, Any]:
+    """What Lightning is given: without what it sets itself, and with what our steps need."""
+    config: dict[str, Any] = {"zero_allow_untested_optimizer": True}
+    for name, value, by in rows:
+        *path, last = name.split(".")
+        if [*path, last][0] not in OURS and by != "DeepSpeed":
+            place = config
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = value
+    if config["zero_optimization"].get("offload_optimizer"):
+        config.setdefault("zero_force_ds_cpu_optimizer", False)  # the optimizer is torch's
+    if config.get("bf16", {}).get("enabled"):
+        config["bf16"].setdefault("check_grad_overflow", True)  # a step whose gradients are not finite changes nothing
+    for section in ("fp16", "bf16"):
+        if not config.get(section, {}).get("enabled", True):
+            del config[section]
+    return config
+
+
+def _flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}; keys of ours keep their order."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{before}{key}"
+        found |= _flat(item, f"{name}.") if isinstance(item, dict) and item else {name: item}
+    return found
