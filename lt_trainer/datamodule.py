@@ -234,9 +234,12 @@ class TaskData(pl.LightningDataModule):
         )
 
     def setup(self, stage: str | None = None) -> None:
-        """Called by Lightning: tokenizes what was given, once."""
+        """Called by Lightning: tokenizes what was given, once; without test rows, those of validation to predict."""
         if not self.is_set_up:
-            for split, rows in self.rows.items():
+            splits = dict(self.rows)
+            if stage == "predict" and "test" not in splits and "validation" in splits:
+                splits["test"] = splits.pop("validation")
+            for split, rows in splits.items():
                 setattr(self, _ATTRIBUTES[split], self.encoded(rows, split))
 
     @property

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer import scoring
-from lt_trainer.args.explain import unused
+from lt_trainer.advice import advise
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, TrainerCallback
 from lt_trainer.callbacks.notebook import NotebookProgressCallback
@@ -188,8 +188,7 @@ class Trainer(Overridable, Results):
             resume_from_checkpoint = self.args.resume_from_checkpoint
         try:
             self._engine = engine = engines.training_engine(self)
-            for note in unused(self.args):
-                logger.warning(note)
+            advise(engine)
             self.state = engine.start(resume_from_checkpoint)
             self._first_step = self.state.global_step
             self.begin_lines()

@@ -27,6 +27,7 @@ COMMANDS = {
     "test": "measure a model on the test rows",
     "predict": "write a prediction for each row as JSON lines",
     "explain": "show what a configuration comes to: steps, devices, precision, who does what",
+    "doctor": "say what could be done better, why, and the argument to set",
     "show": "print the first rows of a batch: tokens, labels and masks as they go into the model",
     "demo": "train a small text classifier on built-in text, or on a file of yours",
 }
@@ -102,6 +103,10 @@ def _configured(command: str, argv: list[str]) -> None:
         from lt_trainer.cli.explain import explain_request
 
         print(explain_request(request))
+    elif command == "doctor":
+        from lt_trainer.cli.doctor import doctor_request
+
+        print(doctor_request(request))
     elif command == "show":
         from lt_trainer.cli.show import show_request
 

@@ -70,7 +70,7 @@ class Commands:
         self._evaluate(model, datamodule, "test", "test")
 
     def predict(self, model: Task, datamodule: TaskData, output: str | None = None) -> None:
-        """Writes what the task makes of each test row, or where there are none of each validation row.
+        """Writes what the task makes of each test row, or where there are none of each validation row, numbered from 0.
 
         Args:
             model: a trained one.
@@ -85,7 +85,8 @@ class Commands:
             predictions = trainer.predict(rows).predictions
         if not trainer.is_world_process_zero():
             return
-        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in model.records(predictions, rows)]
+        records = [{"row": number} | record for number, record in enumerate(model.records(predictions, rows))]
+        lines = [f"{json.dumps(record, ensure_ascii=False)}\n" for record in records]
         if output is None:
             self.stdout.writelines(lines)
             return

@@ -11,6 +11,7 @@ from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.explain import explain
 
 if TYPE_CHECKING:
+    from lt_trainer.args.hardware import Facts
     from lt_trainer.cli.request import Request
 
 
@@ -20,18 +21,28 @@ def explain_request(request: Request) -> str:
     Raises:
         ConfigurationError: the plan cannot be made here, for example because the rows cannot be counted.
     """
-    train, given = request.sections["data"].get("train"), request.options.get("num_rows")
+    facts = facts_of(request)
+    if facts.num_train_rows is None and request.args.max_steps <= 0:
+        problem = f"data.train={request.sections['data'].get('train')!r}: its rows are not counted here, so the steps"
+        raise ConfigurationError([f"{problem} of an epoch are unknown; write --num_rows N, or --max_steps N"])
+    return explain(request.args, facts)
+
+
+def facts_of(request: Request) -> Facts:
+    """This machine, and the rows as far as they can be counted without reading them all in.
+
+    Raises:
+        ConfigurationError: `--num_rows` is no number.
+    """
+    data, given = request.sections["data"], request.options.get("num_rows")
     if given is not None and not given.isdecimal():
         problem = f"--num_rows {given}: expected a whole number, the rows of the training data"
         raise ConfigurationError([f"{problem}; write --num_rows 1000, or leave it out to have the file counted"])
-    num_rows = count_rows(train) if given is None else int(given)
-    if num_rows is None and request.args.max_steps <= 0:
-        problem = f"data.train={train!r}: its rows are not counted here, so the steps of an epoch are unknown"
-        raise ConfigurationError([f"{problem}; write --num_rows N, or --max_steps N"])
+    num_rows = count_rows(data.get("train")) if given is None else int(given)
     from lt_trainer.machine import find_facts
 
-    facts = find_facts(num_rows, request.sections["data"].get("validation") is not None)
-    return explain(request.args, replace(facts, has_train=True))
+    has_eval = any(data.get(name) is not None for name in ("validation", "dataset"))
+    return replace(find_facts(num_rows, has_eval), has_train=True)
 
 
 def count_rows(name: object) -> int | None:

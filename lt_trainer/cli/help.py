@@ -28,13 +28,15 @@ examples:
 `lt-trainer COMMAND --help` lists what can be set. LT_TRAINER_TRACEBACK=1 shows where an error came from."""
 
 
+COUNT = "  --num_rows N           rows of the training data, where no CSV, TSV or JSON-lines file tells"
 OWN = {
     "predict": ["  --output FILE          for the JSON lines; without it they go to standard output"],
     "show": [
         "  --num_rows N           how many rows (4)",
         "  --split NAME           train, validation or test (train)",
     ],
-    "explain": ["  --num_rows N           rows of the training data, where no CSV, TSV or JSON-lines file tells"],
+    "explain": [COUNT],
+    "doctor": [COUNT],
 }
 
 

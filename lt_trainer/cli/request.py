@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
     from lt_trainer.cli.line import Line, Option
 
-OPTIONS = {"predict": ("output",), "explain": ("num_rows",), "show": ("num_rows", "split")}  # of a command itself
+LOOKS = ("explain", "doctor")  # commands that look at arguments alone, so that a task is not needed
+OPTIONS = {  # of a command itself
+    **{"predict": ("output",), "show": ("num_rows", "split")},
+    **dict.fromkeys(LOOKS, ("num_rows",)),
+}
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Request:
     """What a command line asks for.
 
     Attributes:
-        command: fit, validate, test, predict, explain or show.
-        task: its name; None only for explain.
+        command: fit, validate, test, predict, explain, doctor or show.
+        task: its name; None only for explain and doctor.
         args: the training arguments, read and checked.
         sections: what was given, by section and name.
         class_paths: of `model` and `data`.
@@ -76,7 +80,7 @@ def read_request(command: str, line: Line) -> Request:
     """
     print_config = bool(line.take("print_config"))
     entries, task = _read_files(command, line)
-    if task is None and command != "explain":
+    if task is None and command not in LOOKS:
         known = ", ".join(TASKS)
         raise ConfigurationError([f"the task is missing: expected one of {known}; write --task {next(iter(TASKS))}"])
     options = {option.name: _one(option) for option in line.take(*OPTIONS.get(command, ()))}
@@ -87,7 +91,7 @@ def read_request(command: str, line: Line) -> Request:
         merge.add_entry(entry)
     for option in line.options:
         merge.add_option(option)
-    if command != "explain":
+    if command not in LOOKS:
         merge.fill(command)
         if not print_config:
             merge.check_given(command)
@@ -109,7 +113,7 @@ def _read_files(command: str, line: Line) -> tuple[list[Entry], str | None]:
     for word in [word for option in configs for word in option.values[1:]] + line.words:
         if word in TASKS:
             tasks.append(Entry("task", word, word))
-        elif word.endswith((".yaml", ".yml", ".json")) or command in ("explain", "show"):
+        elif word.endswith((".yaml", ".yml", ".json")) or command in (*LOOKS, "show"):
             names.append(word)
         else:
             problem = f"{word!r}: expected a task ({', '.join(TASKS)}), a .yaml file or --options{near(word, TASKS)}"

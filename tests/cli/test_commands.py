@@ -189,7 +189,9 @@ def test_a_model_to_train_tells_the_data_nothing(make: Callable[..., Commands]) 
 # --- predict ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("test", "expected"), [(True, '{"ü": 12.0}\n'), (False, '{"ü": 8.0}\n{"ü": 10.0}\n')])
+@pytest.mark.parametrize(
+    ("test", "expected"), [(True, '{"row": 0, "ü": 12.0}\n'), (False, '{"row": 0, "ü": 8.0}\n{"row": 1, "ü": 10.0}\n')]
+)
 def test_predictions_are_json_lines_of_the_test_or_else_the_validation_rows(
     make: Callable[..., Commands], out: io.StringIO, test: bool, expected: str
 ) -> None:
@@ -199,7 +201,7 @@ def test_predictions_are_json_lines_of_the_test_or_else_the_validation_rows(
 
 def test_predictions_go_into_a_file(make: Callable[..., Commands], out: io.StringIO, tmp_path: Path) -> None:
     make().predict(Doubling(), Rows(), output=str(tmp_path / "new" / "out.jsonl"))
-    assert (tmp_path / "new" / "out.jsonl").read_text(encoding="utf-8") == '{"ü": 12.0}\n'
+    assert (tmp_path / "new" / "out.jsonl").read_text(encoding="utf-8") == '{"row": 0, "ü": 12.0}\n'
     assert out.getvalue() == f"1 predictions are in {tmp_path / 'new' / 'out.jsonl'}\n"
 
 

@@ -26,7 +26,7 @@ def test_a_ready_configuration_trains_and_measures_built_in_texts(lt_trainer, tm
     predicted = lt_trainer("predict", "--task", task, "--model", out, "--test_file", tmp_path / "new.jsonl", *QUIET)
     assert predicted.code == 0, predicted.err
     record = json.loads(predicted.out)
-    assert record.keys() == ({"prompt", "completion"} if task == "causal-lm" else {"text", "tokens"})
+    assert record.keys() == {"row", *(("prompt", "completion") if task == "causal-lm" else ("text", "tokens"))}
 
 
 def test_plain_text_files_train_a_causal_model(lt_trainer, tmp_path):
