@@ -2,7 +2,7 @@
 
 The order of a call::
 
-    main                    picks the command; `demo` goes its own way
+    main                    picks the command; `demo` and `completion` go their own way
       line.scan             words and --options of the command line
       files.read            entries of the configuration files, each with its line
       names.Names           what may be set, read from the sources without importing them
@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": "say what could be done better, why, and the argument to set",
     "show": "print the first rows of a batch: tokens, labels and masks as they go into the model",
     "demo": "train a small text classifier on built-in text, or on a file of yours",
+    "completion": "print a script that completes commands, options and values in bash, zsh or fish",
 }
 RUNS = ("fit", "validate", "test", "predict")  # commands of LightningCLI
 
@@ -64,6 +65,10 @@ def dispatch(argv: list[str]) -> None:
         _about(rest[0])
     elif command == "demo":
         _demo(rest)
+    elif command == "completion":
+        from lt_trainer.cli.completion import completion
+
+        print(completion(rest, COMMANDS), end="")
     else:
         _configured(command, rest)
 

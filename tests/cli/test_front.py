@@ -30,11 +30,11 @@ def test_front_answers_in_half_a_second_without_torch(tmp_path: Path) -> None:
     script = f"""
 import os, sys
 from lt_trainer.cli import main
-assert main(["--help"]) == 0 and main(["fit", "--help"]) == 0
+assert main(["--help"]) == 0 and main(["fit", "--help"]) == 0 and main(["completion", "bash"]) == 0
 assert main(["fit", "-c", {str(tmp_path / "bad.yaml")!r}]) == 2
 assert main(["fit", "-c", "text-classification", "--print_config"]) == 0
 assert not {{"torch", "lightning", "numpy", "jsonargparse"}} & sys.modules.keys()
-assert sum(os.times()[:2]) < 1, os.times()  # all four together
+assert sum(os.times()[:2]) < 1, os.times()  # all five together
 """
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
