@@ -56,8 +56,9 @@ _lt_trainer() {
     case $$words[i] in $commands_or) command=$$words[i]; break ;; esac
   done
 $cases
-  [[ -n $$values ]] && compadd -- $${=values}
-  [[ -z $$values || $$before == -c || $$before == --config ]] && _files
+  if [[ -z $$values ]]; then _files
+  elif [[ $$before == -c || $$before == --config ]]; then compadd -- $${=values}; _files
+  else compadd -- $${=values}; fi
 }
 if [[ $$funcstack[1] == _lt-trainer ]]; then _lt_trainer; else compdef _lt_trainer lt-trainer; fi
 """

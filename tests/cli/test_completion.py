@@ -34,7 +34,7 @@ CASES = [
 BASH = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _lt_trainer; printf "%s\\n" "${COMPREPLY[@]}"'
 ZSH = """
 compadd() { shift; print -rl -- ${(M)@:#${words[CURRENT]}*} }
-_files() { print files }
+_files() { : }
 compdef() { : }
 source $1; shift; words=("$@"); CURRENT=$#; _lt_trainer
 """
