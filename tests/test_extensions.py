@@ -205,4 +205,4 @@ def test_a_row_of_the_registry_gives_a_task_its_commands(tmp_path: Path, capsys:
     assert main(["predict", "odd", *options]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(records) == 16
-    assert all(record.keys() == {"odd"} for record in records)
+    assert all(record.keys() == {"row", "odd"} for record in records)
