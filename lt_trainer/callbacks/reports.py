@@ -39,9 +39,10 @@ class LoggerReport(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Opens the logger on process 0."""
+        """Opens the logger on process 0, and enters the arguments as the settings of the run."""
         if state.is_world_process_zero:
             self.logger = self.open_logger(args, state.global_step)
+            self.logger.log_hyperparams(args.to_sanitized_dict())
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the numbers among a log's values."""

@@ -20,9 +20,7 @@ OTHERS = {  # values that differ from the default where "True" or one more does 
     "length_column_name": "size",
     "liger_kernel_config": {"rope": True},
     "parallelism_config": {"tp_size": 2},
-    "project": "mine",
     "trackio_bucket_id": "me/bucket",
-    "trackio_space_id": "me/space",
     "trackio_static_space_id": "me/static",
     "train_sampling_strategy": "group_by_length",
 }
@@ -64,11 +62,6 @@ def test_schedules_that_follow_the_evaluation_need_one(name: str) -> None:
     planned(lr_scheduler_type=name, eval_strategy="epoch")
     with pytest.raises(ConfigurationError, match=f"lr_scheduler_type='{name}' with eval_strategy='no'"):
         planned(lr_scheduler_type=name)
-
-
-def test_other_loggers_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="report_to='wandb': not supported yet"):
-        planned(report_to=["tensorboard", "wandb"])
 
 
 def test_all_refusals_come_at_once_with_what_is_wrong() -> None:

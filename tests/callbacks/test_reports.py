@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +20,10 @@ class Notebook:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.settings: dict[str, Any] = {}
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        self.settings = params
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         self.calls.append((step, metrics))
@@ -73,6 +80,11 @@ def test_only_numbers_are_sent(report: LoggerReport, notebook: Notebook) -> None
     assert notebook.calls[0] == (0, {"train/loss": 0.5})
 
 
+def test_the_arguments_are_the_settings_of_the_run(report: LoggerReport, notebook: Notebook) -> None:
+    tell(report, "on_train_begin")
+    assert notebook.settings["learning_rate"] == 5e-5
+
+
 def test_the_logger_is_closed_when_training_ends(report: LoggerReport, notebook: Notebook) -> None:
     tell(report, "on_train_begin")
     tell(report, "on_train_end")
@@ -108,3 +120,33 @@ def test_tensorboards_file_holds_the_numbers(tmp_path: Path) -> None:
     events = event_accumulator.EventAccumulator(str(tmp_path / "logs")).Reload()
     assert events.Tags()["scalars"] == ["train/loss"]
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(3, 0.25)]
+
+
+def test_trackio_gets_project_name_and_space_of_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package itself wants a service, so one that notes its calls stands in for it."""
+    calls: list[Any] = []
+    run = SimpleNamespace(
+        config={}, log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("finish")
+    )
+    package = ModuleType("trackio")
+    package.__spec__ = ModuleSpec("trackio", None)
+    package.init = lambda **options: calls.append(options) or run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", package)
+    args = TrainingArguments(str(tmp_path), project="mine", run_name="first", trackio_space_id="me/space")
+    (report,) = reports(["trackio"])
+    report.on_train_begin(args, TrainerState(global_step=3), TrainerControl())
+    report.on_log(args, TrainerState(global_step=3), TrainerControl(), logs={"loss": 0.25})
+    report.on_train_end(args, TrainerState(global_step=3), TrainerControl())
+    assert calls == [
+        {"project": "mine", "name": "first", "space_id": "me/space", "resume": "allow"},
+        (3, {"train/loss": 0.25}),
+        "finish",
+    ]
+    assert run.config["learning_rate"] == args.learning_rate
+
+
+def test_a_logger_whose_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    monkeypatch.setattr("lt_trainer.callbacks.reports.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"report_to='trackio' needs the package trackio.*pip install trackio"):
+        reports(["trackio"])

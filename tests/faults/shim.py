@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-OPERATIONS = ("open_new", "write", "fsync", "fsync_folder", "close", "mkdir", "rename", "unlink", "rmdir")
+OPERATIONS = (
+    "open_new",
+    "open_append",
+    "write",
+    "fsync",
+    "fsync_folder",
+    "close",
+    "mkdir",
+    "rename",
+    "unlink",
+    "rmdir",
+)
 ERRORS = {"full disk": errno.ENOSPC, "input/output error": errno.EIO, "read-only": errno.EROFS}
 FAULTS = ("kill", "exit", "short write", *ERRORS)
 
@@ -49,7 +60,7 @@ class Shim:
         if name.startswith("fsync") and not self.sync:
             return None
         result = real(*args)
-        if name == "open_new":
+        if name in ("open_new", "open_append"):
             self.paths[result] = args[0]
         return result
 
