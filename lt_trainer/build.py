@@ -17,19 +17,26 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.args.fsdp import Sharding
     from lt_trainer.args.plan import Plan
     from lt_trainer.data.windows import Batch
     from lt_trainer.trainer import Trainer
 
 
-def prepare_model(facade: Trainer) -> None:
+def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
     """Gradient checkpointing and compilation, where the arguments ask for them, before Lightning takes the model.
 
     Raises:
-        ValueError: a model that cannot compute activations again, or a compiler that is not there.
+        ValueError: a model that cannot compute activations again, a compiler that is not there, or an optimizer over
+            weights that are dealt out later.
     """
+    if sharding is not None and facade.optimizer is not None:
+        raise ValueError(
+            "optimizers= with fsdp: expected none, since its parameters are dealt out when training starts, received "
+            f"{type(facade.optimizer).__name__}: override create_optimizer, or pass optimizer_cls_and_kwargs"
+        )
     model, args = facade.model, facade.args
-    if args.gradient_checkpointing:
+    if args.gradient_checkpointing or (sharding is not None and sharding.recompute):
         _recompute(model, dict(args.gradient_checkpointing_kwargs or {}))
     if args.torch_compile:
         compile_layers(model, args.torch_compile_backend or "inductor", args.torch_compile_mode)
@@ -71,17 +78,22 @@ def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
 
 
 def with_strategy(flags: dict[str, Any], plan: Plan, *, trains: bool) -> dict[str, Any]:
-    """The flags with the strategy as the arguments want it; DeepSpeed trains, and DDP evaluates what it trained.
+    """The flags with the strategy as the arguments want it; DDP evaluates what DeepSpeed or FSDP2 trained.
 
     Raises:
         ImportError: DeepSpeed is not installed.
     """
-    if plan.deepspeed is not None and flags["strategy"] == "deepspeed":
-        if trains:
-            from lt_trainer.drivers.deepspeed import import_deepspeed, make_strategy
+    if plan.deepspeed is not None and flags["strategy"] == "deepspeed" and trains:
+        from lt_trainer.drivers.deepspeed import import_deepspeed, make_strategy
 
-            import_deepspeed(on_cpu=plan.hardware.accelerator == "cpu")
-            return {**flags, "strategy": make_strategy(plan.deepspeed.config, plan.ddp.get("timeout"))}
+        import_deepspeed(on_cpu=plan.hardware.accelerator == "cpu")
+        return {**flags, "strategy": make_strategy(plan.deepspeed.config, plan.ddp.get("timeout"))}
+    if plan.sharding is not None and flags["strategy"] == "fsdp" and trains:
+        from lt_trainer.drivers.fsdp import FSDP2Strategy
+
+        group = {name: value for name, value in plan.ddp.items() if name in ("process_group_backend", "timeout")}
+        return {**flags, "strategy": FSDP2Strategy(plan.sharding, plan.hardware.world_size, **group)}
+    if flags["strategy"] in ("deepspeed", "fsdp"):
         flags = {**flags, "strategy": "ddp" if plan.hardware.world_size > 1 else "auto"}
     from lightning.pytorch.strategies import DDPStrategy
 

@@ -210,6 +210,7 @@ class TrainingEngine(Engine):
                 self.lightning.fit(self.module, train_dataloaders=self.loader)
                 self.module.set_optimizer_mode("eval")
                 self.collect()
+                self.driver.finish(self.facade.model)
         except SystemExit:  # Lightning's answer to KeyboardInterrupt
             self.signals.leave()
             raise
@@ -364,7 +365,7 @@ class TrainingEngine(Engine):
             saved, folder = restored
             if saved.optimizer is not None:
                 check_optimizer(optimizer, saved.optimizer, folder)
-                optimizer.load_state_dict(saved.optimizer)
+                self.driver.load_optimizer(optimizer, saved.optimizer)
             if saved.scheduler is not None:
                 scheduler.load_state_dict(saved.scheduler)
             if saved.scaler is not None:
@@ -397,7 +398,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
     decided = plan(facade.args, facts)
     if facade.optimizer is None and facade.optimizer_cls_and_kwargs is None and not makes_optimizer(facade):
         optimizer_class(decided.optimizer.name)  # is its package there?
-    build.prepare_model(facade)
+    build.prepare_model(facade, decided.sharding)
     return TrainingEngine(facade, decided, batches)
 
 

@@ -126,6 +126,11 @@ class StepModule(OwnTransfer):
         """Called by Lightning before fit, validate, test and predict, when the processes know each other."""
         self.driver = driver_for(self.trainer)
 
+    def configure_model(self) -> None:
+        """Called by Lightning before fit, validate, test and predict, when the processes know each other."""
+        assert self.driver is not None
+        self.driver.prepare(self.model)
+
     def on_fit_start(self) -> None:
         """Lightning keeps the mode that it finds, and loaded models are in eval mode (lightning#20105)."""
         self.train()

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.utils._pytree import tree_leaves
 
 from lt_trainer.criterion import Criterion
 from lt_trainer.losses import mean_loss
@@ -97,7 +99,7 @@ def model_loss(
     if num_targets is None:
         return loss, outputs
     count = count_targets(model, batch)
-    return (loss * (count / num_targets) if count else nothing(model)), outputs
+    return (loss * (count / num_targets) if count else nothing(model, outputs)), outputs
 
 
 def generated(model: nn.Module, batch: Batch, settings: Mapping[str, Any]) -> torch.Tensor:
@@ -176,11 +178,18 @@ def label_names_of(model: nn.Module) -> tuple[str, ...]:
     return found or ("labels", *_SPANS)
 
 
-def nothing(model: nn.Module) -> torch.Tensor:
+def nothing(model: nn.Module, outputs: Any = None) -> torch.Tensor:
     """A loss of 0 that gives every trained parameter a gradient of 0: of a batch without a target.
 
     The mean over no targets is NaN, and NaN times 0 is NaN; ranks exchange gradients of all parameters.
+
+    Args:
+        model: any.
+        outputs: what it returned; where FSDP2 has dealt it out, the backward pass must go through them.
     """
+    if isinstance(model, FSDPModule):
+        tensors = [t for t in tree_leaves(predictions_of(outputs, True, ())) if isinstance(t, torch.Tensor)]
+        return torch.stack([(t.flatten()[:1] * 0.0).sum() for t in tensors if t.requires_grad]).sum().float()
     return torch.stack([(p.flatten()[:1] * 0.0).sum() for p in model.parameters() if p.requires_grad]).sum().float()
 
 

@@ -72,8 +72,8 @@ def processes(args: Asked, facts: Facts) -> tuple[str, int, int]:
     return accelerator, args.devices or max(gpus, 1), 1
 
 
-def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
-    """Devices, strategy and precision.
+def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False) -> Hardware:
+    """Devices, strategy and precision; `shards` says whether fsdp was asked for.
 
     Raises:
         ConfigurationError: what is asked for cannot run on this machine.
@@ -89,8 +89,10 @@ def plan_hardware(args: TrainingArguments, facts: Facts) -> Hardware:
         problems.append("fp16=True: float16 training needs a GPU and this run is on the CPU; use bf16=True")
     if args.tf32 and accelerator != "cuda":
         problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")
+    if shards and accelerator == "mps":
+        problems.append("fsdp: expected GPUs of NVIDIA or CPUs, this run is on mps; leave it out, or set use_cpu=True")
     raise_if(problems)
-    strategy = "deepspeed" if args.deepspeed else "ddp" if devices * nodes > 1 else "auto"
+    strategy = "deepspeed" if args.deepspeed else "fsdp" if shards else "ddp" if devices * nodes > 1 else "auto"
     return Hardware(accelerator, devices, nodes, strategy, precision(args))
 
 

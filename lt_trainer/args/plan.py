@@ -9,6 +9,7 @@ from lt_trainer.args.cadence import Cadence, plan_cadence
 from lt_trainer.args.check import best_metric, raise_if
 from lt_trainer.args.deepspeed import DeepSpeed, plan_deepspeed
 from lt_trainer.args.duration import Duration, plan_duration
+from lt_trainer.args.fsdp import Sharding, plan_fsdp
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
     "auto_find_batch_size": "set per_device_train_batch_size and gradient_accumulation_steps",
-    "fsdp": "run on several devices with torchrun, which uses DDP",
     "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
     "trackio_bucket_id": "leave it out",
@@ -109,6 +109,7 @@ class Plan:
     ddp: dict[str, Any]  # arguments of DDP and of its process group that were asked for
     trainer_flags: dict[str, Any]
     deepspeed: DeepSpeed | None = None
+    sharding: Sharding | None = None  # how FSDP2 deals the model out
 
 
 def plan(args: TrainingArguments, facts: Facts) -> Plan:
@@ -117,13 +118,14 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
     Raises:
         ConfigurationError: with every problem of the arguments, or of them on this machine with this data.
     """
-    problems = [*args.problems(), *refusals(args)]
+    sharding, found = plan_fsdp(args)
+    problems = [*args.problems(), *refusals(args), *found]
     if args.eval_strategy != "no" and facts.has_train and not facts.has_eval:
         problems.append(
             f"eval_strategy={str(args.eval_strategy)!r} without evaluation data: pass eval_dataset, or 'no'"
         )
     raise_if(problems)
-    hardware = plan_hardware(args, facts)
+    hardware = plan_hardware(args, facts, shards=sharding is not None)
     duration = plan_duration(args, facts, hardware.world_size)
     return Plan(
         duration=duration,
@@ -141,6 +143,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
             **FIXED_FLAGS,
         },
         deepspeed=plan_deepspeed(args, hardware, duration),
+        sharding=sharding,
     )
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lt_trainer.drivers.base import Driver as Driver
 from lt_trainer.drivers.ddp import DDPDriver
 from lt_trainer.drivers.deepspeed import ZeroDriver, ZeroStrategy
+from lt_trainer.drivers.fsdp import FSDP2Strategy, FSDPDriver
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -18,6 +19,7 @@ _DRIVERS: dict[type, type[Driver]] = {
     SingleDeviceStrategy: Driver,
     ZeroStrategy: ZeroDriver,
     DDPStrategy: DDPDriver,
+    FSDP2Strategy: FSDPDriver,
 }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import lightning.pytorch as pl
+    from torch.optim import Optimizer
 
 T = TypeVar("T")
 
@@ -93,6 +94,12 @@ class Driver:
         """Whether the last step changed the weights, as far as the strategy knows."""
         return True
 
+    def prepare(self, model: nn.Module) -> None:
+        """Before the optimizer is made: a strategy that deals a model's weights out does it here."""
+
+    def finish(self, model: nn.Module) -> None:
+        """After the last step, on all processes: the model holds its weights as if it had been trained alone."""
+
     def whole(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Inside it, process 0 finds the whole float32 weights in the model; all processes enter it together."""
         return nullcontext()
@@ -105,19 +112,31 @@ class Driver:
         """The optimizer's state as one process would hold it, on process 0; all processes call it together."""
         return self.trainer.optimizers[0].state_dict()
 
+    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Takes in what `optimizer_state` returned, here or on another number of processes."""
+        optimizer.load_state_dict(state)
+
     def clip(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> torch.Tensor | None:
         """Scales the gradients to at most `max_norm` (0: leaves them) and returns their norm before that, 0-d.
 
         None: the strategy does both in its step, see `norm_of_step`.
         """
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        gradients = [self._own_part(p.grad) for p in parameters if p.grad is not None]
+        norm = self._norm_of_all(torch.nn.utils.get_total_norm(gradients))
         if max_norm > 0 and not (
             norm.is_cpu and float(norm) + 1e-6 <= max_norm
         ):  # to ask a GPU would be to wait for it
             # clip_coef as in torch.nn.utils.clip_grads_with_norm_, whose input must be parameters
             coefficient = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(gradients, coefficient)
+        return norm
+
+    def _own_part(self, gradient: torch.Tensor) -> torch.Tensor:
+        """What this process holds of a gradient, which shares its memory."""
+        return gradient
+
+    def _norm_of_all(self, norm: torch.Tensor) -> torch.Tensor:
+        """The norm of whole gradients from that of this process's parts."""
         return norm
 
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from lt_trainer.args.check import near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,11 @@ class Layer(nn.Module):
     Attributes:
         recompute: (function, its arguments) -> its result, keeping only the arguments for the backward pass; None
             keeps every activation.
+        stands_alone: whether nothing beside its own call reads its weights, so that FSDP2 may fetch them for that.
     """
 
     recompute: Callable[..., Any] | None = None
+    stands_alone = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As any module; while training with `recompute` through that."""
@@ -134,6 +136,36 @@ def compile_layers(model: nn.Module, backend: str, mode: str | None) -> None:
         part.compile(backend=backend, mode=mode, dynamic=True)
     if not parts:
         model.compile(backend=backend, mode=mode)
+
+
+_SAME = {"RobertaLayer": "BertLayer", "TransformerBlock": "DistilBertBlock"}  # names in transformers -> here
+
+
+def shard_units(model: nn.Module, names: Sequence[str] | None, min_num_params: int) -> list[nn.Module]:
+    """The parts of a model whose weights FSDP2 fetches one part at a time, the inner ones first.
+
+    Args:
+        model: any.
+        names: of their classes, as `transformers` calls them; None: the model's layers, or what it must not split.
+        min_num_params: only parts that hold as many weights.
+
+    Raises:
+        ValueError: a name that no layer of the model has (lists those there are).
+    """
+    layers = _layers(model)
+    own = {name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+    known = {type(module).__name__ for module in (layers or model.modules())}
+    wanted = {_SAME.get(name, name) if layers else name for name in names or ()}
+    if unknown := sorted(wanted - known):
+        raise ValueError(
+            f"transformer_layer_cls_to_wrap: expected classes of {type(model).__name__} ({', '.join(sorted(known))}), "
+            f"received {unknown[0]!r}{near(unknown[0], known)}"
+        )
+    units: list[nn.Module] = [layer for layer in layers if layer.stands_alone]
+    if names is not None or not layers:
+        units = [m for m in units or model.modules() if type(m).__name__ in (wanted or own)]
+    large = [unit for unit in units if sum(p.numel() for p in unit.parameters()) >= min_num_params]
+    return [unit for unit in reversed(large) if unit is not model]
 
 
 def _layers(model: nn.Module) -> list[Layer]:

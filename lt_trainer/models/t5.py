@@ -180,6 +180,7 @@ class T5Block(Layer):
 
     def __init__(self, config: T5Config, is_decoder: bool, has_relative_attention_bias: bool) -> None:
         super().__init__()
+        self.stands_alone = not has_relative_attention_bias  # which the stack reads, for all blocks
         parts = {"SelfAttention": T5Attention(config, has_relative_attention_bias)}
         if is_decoder:
             parts["EncDecAttention"] = T5Attention(config)

@@ -13,7 +13,6 @@ FACTS = Facts(num_train_rows=100, has_eval=True)
 OTHERS = {  # values that differ from the default where "True" or one more does not
     "accelerator_config": {"split_batches": True},
     "debug": ["underflow_overflow"],
-    "fsdp": "full_shard",
     "generation_config": "a-folder",
     "include_for_metrics": ["inputs"],
     "include_num_input_tokens_seen": "all",
