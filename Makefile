@@ -23,11 +23,11 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 pyth
 
 SAY := printf '\n\033[1m==> %s\033[0m\n'
 
-.PHONY: help setup setup-dev demo test test-slow lint types format clean
+.PHONY: help setup setup-dev demo test test-slow lint types format docs clean
 
 help:
 	@sed -n '1,6s/^# \{0,1\}//p' Makefile
-	@echo '  also: setup, lint, types, format, test-slow, clean'
+	@echo '  also: setup, lint, types, format, test-slow, docs, clean'
 
 # --- set-up: one environment, made once ---------------------------------------------------------------------------------
 
@@ -91,5 +91,16 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
+# --- documentation ------------------------------------------------------------------------------------------------------
+
+$(VENV)/.docs: $(VENV)/.core
+	@$(SAY) 'set-up of the documentation: sphinx, furo, myst-parser'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+QUICK = {"quick_start", "token_classification"}  # run by `make test`; the others by `make test-slow`
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TIMEOUT_SECONDS = 600
 PRINTS = re.compile(r"^(for .*:\n    )?print\(", re.MULTILINE)  # outside of functions
@@ -27,6 +28,37 @@ notebook = nbformat.read(source, as_version=4)
 resources = {"metadata": {"path": folder}}
 NotebookClient(notebook, timeout=int(timeout), kernel_name="python3", resources=resources).execute()
 nbformat.write(notebook, target)
+"""
+
+# The button of a notebook: a kernel is interrupted while a cell trains, and the next cell is run.
+INTERRUPT = """
+import sys, threading
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="python3")
+button = threading.Timer(0.5, manager.interrupt_kernel)
+
+def hear(message):
+    content = message["content"]
+    if message["msg_type"] == "update_display_data" and not button.ident:
+        button.start()
+    if content.get("name") == "stdout":
+        print(content["text"], end="")
+
+train = f'''
+from tests.faults import runs
+trainer = runs.build({sys.argv[1]!r}, max_steps=50000, save_steps=50000, logging_steps=1, disable_tqdm=False)
+print("returned", trainer.train().global_step)
+'''
+then = f'''
+from pathlib import Path
+print(*sorted(path.name for path in Path({sys.argv[1]!r}).glob("checkpoint-*")))
+'''
+try:
+    client.execute_interactive(train, output_hook=hear, timeout=90)
+    client.execute_interactive(then, output_hook=hear, timeout=60)
+finally:
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
 """
 
 
@@ -48,12 +80,23 @@ def _code(cell: dict[str, Any]) -> str:
     return "".join(cell["source"])
 
 
-def test_there_is_a_notebook_to_run() -> None:
-    assert "quick_start" in {path.stem for path in NOTEBOOKS}
+def _marked(path: Path) -> Any:
+    return pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_there_is_a_notebook_for_each_task_and_more() -> None:
+    from lt_trainer.tasks.registry import TASKS
+
+    there = {path.stem for path in NOTEBOOKS}
+    assert there >= {task.replace("-", "_") for task in TASKS} | {"quick_start", "custom_parts", "from_transformers"}
+    listed = (NOTEBOOKS[0].parent / "README.md").read_text(encoding="utf-8")
+    assert [name for name in there if f"]({name}.ipynb)" not in listed] == []
+
+
+@pytest.mark.parametrize("path", [_marked(path) for path in NOTEBOOKS])
 def test_notebook_runs_and_shows_what_is_stored(path: Path, tmp_path: Path) -> None:
+    if path.stem == "from_transformers":
+        pytest.importorskip("transformers")
     for package in ("nbclient", "ipykernel", "ipywidgets"):
         pytest.importorskip(package, reason=f"{package} runs notebooks: pip install 'lt-trainer[notebooks]'")
     work = tmp_path / "work"
@@ -89,6 +132,30 @@ def test_what_a_cell_prints_is_stored(path: Path) -> None:
 
     assert talkative
     assert [_code(cell) for cell in talkative if not cell["outputs"]] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)
+def test_each_says_how_to_take_own_data_and_a_model_of_the_hub(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").lower()
+
+    assert "your own" in text
+    assert "hub" in text
+
+
+@pytest.mark.slow
+def test_interrupting_a_cell_saves_the_step_and_returns(tmp_path: Path) -> None:
+    for package in ("jupyter_client", "ipykernel"):
+        pytest.importorskip(package, reason=f"{package} runs notebooks: pip install 'lt-trainer[notebooks]'")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, str(tmp_path)], capture_output=True, text=True, timeout=180, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    said = done.stdout.split()
+    assert said[0] == "returned"
+    assert 0 < int(said[1]) < 50000
+    assert said[2:] == [f"checkpoint-{said[1]}"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=_ids)

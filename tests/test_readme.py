@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shlex
@@ -11,32 +10,23 @@ from pathlib import Path
 import pytest
 
 from lt_trainer import cli
+from tests.pages import LABELS, blocks, commands, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands(name: str) -> list[str]:
-    lines = [line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith(f"{name} ")]
-
-
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """An empty folder with an untrained `runs/demo` and the files that the commands name."""
-    from lt_trainer.data.builtin import LABELS, preferences
+    from lt_trainer.data.builtin import preferences
     from lt_trainer.demo import build_model
 
     monkeypatch.chdir(tmp_path)
     rows = [(text, LABELS[label]) for text, label in preferences(120)]
     for name, part in {"rows.csv": rows[:96], "dev.csv": rows[96:], "new.csv": rows[:5]}.items():
-        with Path(name).open("w", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *part])
+        write_csv(tmp_path / name, ("text", "label"), part)
     model, tokenizer = build_model([text for text, _ in rows], list(LABELS))
     model.save_pretrained("runs/demo")
     tokenizer.save_pretrained("runs/demo")
@@ -48,22 +38,22 @@ def test_code_comes_early():
 
 
 def test_the_code_runs(workplace):
-    assert blocks("python")
-    for block in blocks("python"):
+    assert blocks(README, "python")
+    for block in blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
     assert (workplace / "runs" / "mine" / "model.safetensors").is_file()
 
 
 def test_the_commands_run_one_after_another(workplace, capsys):
-    assert [shlex.split(line)[1] for line in commands("lt-trainer")] == ["demo", "fit", "predict"]
-    for line in commands("lt-trainer"):
+    assert [shlex.split(line)[1] for line in commands(README, "lt-trainer")] == ["demo", "fit", "predict"]
+    for line in commands(README, "lt-trainer"):
         assert cli.main(shlex.split(line)[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     predictions = capsys.readouterr().out.strip().splitlines()[-5:]
     assert {json.loads(line)["label"] for line in predictions} <= {"first", "second", "undecided"}
 
 
 def test_the_make_targets_are_there():
-    targets = {shlex.split(line)[1] for line in commands("make")}
+    targets = {shlex.split(line)[1] for line in commands(README, "make")}
     assert targets == {"demo", "test"}
     assert all(re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE) for target in targets)
 

@@ -78,8 +78,8 @@ class NotebookProgressCallback(ProgressCallback):
     def on_predict(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
     ) -> Answer:
-        """As on_evaluate."""
-        self._end_evaluation(state, metrics)
+        """As on_evaluate; the loss of rows without a target, which is no number, is left out."""
+        self._end_evaluation(state, {name: value for name, value in (metrics or {}).items() if value == value})
         return None
 
     def on_train_end(
@@ -100,11 +100,12 @@ class NotebookProgressCallback(ProgressCallback):
     def _end_evaluation(self, state: TrainerState, metrics: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self.batches = 0
         if self.state is None:
-            self._show(page.table([page.metrics_of(metrics or {})]))
-            self.view = None
+            done = page.bar(self.batches, self.batches, f"{self.batches} batches predicted")
+            self._show(page.table([page.metrics_of(metrics)]) or done)
+            self.view, self.batches = None, 0
         else:
+            self.batches = 0
             self._draw()
 
     def _draw_if_due(self) -> None:

@@ -98,6 +98,18 @@ def test_an_evaluation_by_itself_leaves_its_metrics(screen: Screen, tmp_path: Pa
     assert "test_loss" in predicted[-1]
 
 
+def test_predictions_without_labels_leave_how_many_there_were(screen: Screen, tmp_path: Path) -> None:
+    from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.state import TrainerControl, TrainerState
+
+    callback, args, control = NotebookProgressCallback(), TrainingArguments("out"), TrainerControl()
+    for _ in range(3):
+        callback.on_prediction_step(args, TrainerState(), control, eval_dataloader=[1, 2, 3])
+    callback.on_predict(args, TrainerState(), control, metrics={"test_runtime": 1.0, "test_loss": float("nan")})
+    ((*_, last),) = screen.outputs
+    assert "3 batches predicted" in last
+
+
 def test_other_processes_show_nothing(screen: Screen) -> None:
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.state import TrainerControl, TrainerState
