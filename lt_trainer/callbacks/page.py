@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]  # an optimizer step and a loss
 
-ROWS, POINTS = 20, 200  # that are shown at most: a long run may log thousands of times
+ROWS, POINTS = 10, 200  # that are shown at most: a long run may log thousands of times
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 150, 44, 18  # of the curve, in pixels
 TRAINING, EVALUATION = "#3b82c4", "#e07b28"  # readable on white and on black
 SPEEDS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")

@@ -52,8 +52,8 @@ def test_several_evaluation_sets_share_a_row() -> None:
 
 def test_a_long_run_shows_its_last_rows_and_says_so() -> None:
     html = page.run_table(state(*({"loss": 1.0, "step": step} for step in range(1, 101))))
-    assert [row[0] for row in cells(html)[1:]] == [str(step) for step in range(81, 101)]
-    assert "the last 20 of 100 rows" in html
+    assert [row[0] for row in cells(html)[1:]] == [str(step) for step in range(91, 101)]
+    assert "the last 10 of 100 rows" in html
 
 
 def test_the_curve_goes_through_both_losses() -> None:
