@@ -190,3 +190,18 @@ class TrainOutput(NamedTuple):
     global_step: int
     training_loss: float
     metrics: dict[str, float]
+
+
+class BestRun(NamedTuple):
+    """What `Trainer.hyperparameter_search` returns: number of the trial, its objective(s), what it drew, the study."""
+
+    run_id: str
+    objective: float | list[float]
+    hyperparameters: dict[str, Any]
+    run_summary: Any = None
+
+
+class HPSearchBackend(StrEnum):
+    """What searches."""
+
+    OPTUNA = "optuna"

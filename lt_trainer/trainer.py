@@ -23,6 +23,7 @@ from lt_trainer.data.collators import DataCollatorWithPadding, default_data_coll
 from lt_trainer.machine import in_notebook
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.results import Results
+from lt_trainer.search import Searchable
 from lt_trainer.seeds import enable_full_determinism, set_seed
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Trainer(Overridable, Results):
+class Trainer(Overridable, Results, Searchable):
     """Trains, evaluates and saves a model.
 
     Args:
@@ -322,7 +323,12 @@ class Trainer(Overridable, Results):
         assert self._engine is not None
         metrics = self.evaluate(ignore_keys=self._ignore_keys_for_eval)
         self._engine.watch(metrics)
-        return self._engine.saver.rank(metrics, self.state)
+        is_best = self._engine.saver.rank(metrics, self.state)
+        if self.trial_watch is not None and self.trial_watch.evaluated(
+            metrics, self.state.global_step, is_best=is_best
+        ):
+            self.control.should_training_stop = True
+        return is_best
 
     # ---- save
 

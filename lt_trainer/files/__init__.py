@@ -14,7 +14,14 @@ from lt_trainer.files.folders import AtomicFolder, update_folder
 from lt_trainer.files.lines import LineFile
 from lt_trainer.files.lock import LOCK, FolderLock
 from lt_trainer.files.read import check_container, existing_file, read_json, read_torch, safe_join, sha256_of
-from lt_trainer.files.staging import clean_staging, ensure_writable, make_folder, remove_folder
+from lt_trainer.files.staging import (
+    clean_staging,
+    ensure_writable,
+    is_running,
+    make_folder,
+    remove_folder,
+    this_process,
+)
 from lt_trainer.files.writer import MANIFEST, FolderWriter, manifest_bytes
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "clean_staging",
     "ensure_writable",
     "existing_file",
+    "is_running",
     "make_folder",
     "manifest_bytes",
     "read_json",
@@ -35,5 +43,6 @@ __all__ = [
     "remove_folder",
     "safe_join",
     "sha256_of",
+    "this_process",
     "update_folder",
 ]

@@ -40,10 +40,11 @@ class FolderLock:
 
     Args:
         folder: an existing one.
+        name: of the file.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder) / LOCK
+    def __init__(self, folder: str | os.PathLike[str], name: str = LOCK) -> None:
+        self.path = Path(folder) / name
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
