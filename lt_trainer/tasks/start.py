@@ -29,6 +29,7 @@ def start_model(
     *,
     vocab_size: int | None = None,
     label_names: Sequence[str] | None = None,
+    ignore_mismatched_sizes: bool = False,
     scratch: Callable[..., PretrainedConfig] | None = None,
     **settings: Any,
 ) -> nn.Module:
@@ -39,6 +40,7 @@ def start_model(
         auto_class: the Auto class of the task's head.
         vocab_size: tokens of the tokenizer.
         label_names: names of the classes in the order of their numbers, for a model that is loaded.
+        ignore_mismatched_sizes: for a model that is loaded: a head of other classes is drawn anew, not refused.
         scratch: makes the configuration of a model from scratch; None: that of the small BERT.
         settings: of the configuration, for a model that is loaded; None leaves it as the folder says.
 
@@ -60,6 +62,7 @@ def start_model(
             )
         started: nn.Module = auto_class.from_config((scratch or small_bert)(vocab_size=vocab_size, **settings))
         return started
+    settings |= {"ignore_mismatched_sizes": True} if ignore_mismatched_sizes else {}
     started = auto_class.from_pretrained(model, **settings)
     check_vocabulary(started, vocab_size)
     return started

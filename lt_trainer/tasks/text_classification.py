@@ -46,6 +46,7 @@ class TextClassification(Task):
         problem_type: "single_label_classification", "multi_label_classification" or "regression"; None: as the model's
             configuration says, else one label.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
+        ignore_mismatched_sizes: a head of another number of classes is drawn anew in place of being refused.
         learning_rate: see Task, as are the arguments after it.
     """
 
@@ -57,6 +58,7 @@ class TextClassification(Task):
         label_names: list[str] | None = None,
         problem_type: str | None = None,
         vocab_size: int | None = None,
+        ignore_mismatched_sizes: bool = False,
         learning_rate: float = 5e-5,
         lr_scheduler_type: str = "linear",
         warmup_steps: int = 0,
@@ -71,6 +73,7 @@ class TextClassification(Task):
                 label_names=label_names,
                 num_labels=num_labels if label_names is None else None,
                 problem_type=problem_type,
+                ignore_mismatched_sizes=ignore_mismatched_sizes,
             ),
             learning_rate=learning_rate,
             lr_scheduler_type=lr_scheduler_type,

@@ -40,6 +40,7 @@ class TokenClassification(Task):
         scheme: None reads tags as CoNLL's script does; IOB1, IOB2, IOE1, IOE2, IOBES or BILOU counts only entities
             that are written by the scheme's rules.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
+        ignore_mismatched_sizes: a head of another number of classes is drawn anew in place of being refused.
         learning_rate: see Task, as are the arguments after it.
     """
 
@@ -50,6 +51,7 @@ class TokenClassification(Task):
         label_names: list[str] | None = None,
         scheme: str | None = None,
         vocab_size: int | None = None,
+        ignore_mismatched_sizes: bool = False,
         learning_rate: float = 5e-5,
         lr_scheduler_type: str = "linear",
         warmup_steps: int = 0,
@@ -57,7 +59,13 @@ class TokenClassification(Task):
         max_grad_norm: float = 1.0,
     ) -> None:
         super().__init__(
-            start_model(model, AutoModelForTokenClassification, vocab_size=vocab_size, label_names=label_names),
+            start_model(
+                model,
+                AutoModelForTokenClassification,
+                vocab_size=vocab_size,
+                label_names=label_names,
+                ignore_mismatched_sizes=ignore_mismatched_sizes,
+            ),
             learning_rate=learning_rate,
             lr_scheduler_type=lr_scheduler_type,
             warmup_steps=warmup_steps,
