@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lt_trainer.args.doctor import examine, summary
 from lt_trainer.args.explain import unused
+from lt_trainer.launchers import notes_on_accelerate
 
 if TYPE_CHECKING:
     from lt_trainer.engine import TrainingEngine
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 def advise(engine: TrainingEngine) -> None:
     """Says it once: not on every process, and not again where a trainer trains again, as in a search."""
     facade = engine.facade
-    for note in unused(facade.args):
+    for note in (*unused(facade.args), *notes_on_accelerate()):
         logger.warning(note)
     if facade.state.global_step or not engine.lightning.is_global_zero:
         return

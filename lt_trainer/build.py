@@ -23,11 +23,25 @@ if TYPE_CHECKING:
     from lt_trainer.trainer import Trainer
 
 
+def check_placement(model: nn.Module) -> None:
+    """A model that `device_map` spread over devices cannot be moved to the one that a process trains on.
+
+    Raises:
+        ValueError: it lies on several.
+    """
+    places = sorted({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()})
+    if len(places) > 1:
+        raise ValueError(
+            f"{type(model).__name__} was spread over {places} by device_map: expected it on one device, since each "
+            "process trains a copy on its own; load it without device_map, or set fsdp for one that no device holds"
+        )
+
+
 def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
     """Gradient checkpointing and compilation, where the arguments ask for them, before Lightning takes the model.
 
     Raises:
-        ValueError: a model that cannot compute activations again, a compiler that is not there, or an optimizer over
+        ValueError: a model that cannot compute activations again or lies on several devices, a compiler that is not there, or an optimizer over
             weights that are dealt out later.
     """
     if sharding is not None and facade.optimizer is not None:
@@ -36,6 +50,7 @@ def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
             f"{type(facade.optimizer).__name__}: override create_optimizer, or pass optimizer_cls_and_kwargs"
         )
     model, args = facade.model, facade.args
+    check_placement(model)
     if args.gradient_checkpointing or (sharding is not None and sharding.recompute):
         _recompute(model, dict(args.gradient_checkpointing_kwargs or {}))
     if args.torch_compile:

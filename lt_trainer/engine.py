@@ -8,8 +8,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+from torch import distributed
 
 from lt_trainer import build, loaders, private, rehearsal, scoring, user_steps
+from lt_trainer.agreement import agree, signature
 from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
 from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
@@ -23,7 +25,8 @@ from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation, weights_as
 from lt_trainer.hooks import StepHooks
 from lt_trainer.interrupts import GRACEFUL, StopSignals
-from lt_trainer.machine import find_facts, set_tf32
+from lt_trainer.launchers import check_port
+from lt_trainer.machine import find_facts, global_rank, set_tf32
 from lt_trainer.module import StepModule
 from lt_trainer.neftune import noisy_embeddings
 from lt_trainer.optim import Watcher, optimizer_class
@@ -66,6 +69,8 @@ class Engine:
         flags = build.with_strategy(flags, plan, trains=isinstance(self, TrainingEngine))
         if facade.args.tf32 is not None and plan.hardware.accelerator == "cuda":
             set_tf32(facade.args.tf32)
+        if plan.hardware.world_size > 1 and global_rank() == 0 and not distributed.is_initialized():
+            check_port()
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
         self.world_size = self.lightning.world_size
 
@@ -151,6 +156,7 @@ class TrainingEngine(Engine):
         )
         self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
         self.module.hooks.votes, self.module.hooks.before_stop = self._votes, self._save_step_before
+        self.module.hooks.agree = self._agree
         self._restored: tuple[CheckpointState, Path] | None = None
         self._unannounced: list[TrainerState] = []  # states whose checkpoint is being written
         self._announced = self._failed = 0
@@ -372,6 +378,11 @@ class TrainingEngine(Engine):
                 self.lightning.precision_plugin.load_state_dict(saved.scaler)
         facade.callback_handler.optimizer, facade.callback_handler.lr_scheduler = optimizer, scheduler
         return optimizer, scheduler
+
+    def _agree(self, driver: Driver) -> None:
+        """Code, data and arguments of all processes are the same, or nothing starts."""
+        if driver.world_size > 1:
+            agree(driver, signature(self.plan, self.facade.model, self.facade.train_dataset))
 
     def _votes(self) -> tuple[int, ...]:
         """What this process adds to the numbers that all processes sum up in a step: see `Bridge`."""

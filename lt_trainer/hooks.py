@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -14,6 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.windows import Batch
 from lt_trainer.optim import Watcher
+
+if TYPE_CHECKING:
+    from lt_trainer.drivers import Driver
 
 OptimizerFactory: TypeAlias = Callable[[nn.Module], tuple[Optimizer, LRScheduler | Watcher | None]]
 UserLoss: TypeAlias = Callable[[nn.Module, Batch, torch.Tensor, float], tuple[torch.Tensor, Any]]
@@ -64,6 +67,7 @@ class StepHooks:
         on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
             goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
         before_stop: called before "stop" raises.
+        agree: called when the processes of a training run know each other; raises where they would not train the same.
         votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
     """
 
@@ -79,4 +83,5 @@ class StepHooks:
     count_flos: Callable[[Batch], int] | None = None
     on_nan: str = "stop"
     before_stop: Callable[[], None] = field(default=lambda: None)
+    agree: Callable[[Driver], None] = field(default=lambda driver: None)
     votes: Callable[[], tuple[int, ...]] = tuple

@@ -5,32 +5,46 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
 
 from lt_trainer.args.hardware import Facts
+from lt_trainer.launchers import why_not_again
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
 
 def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
-    """What the machine and the launcher say (torchrun's variables)."""
-    launched = "LOCAL_WORLD_SIZE" in os.environ and "RANK" in os.environ
+    """What the machine and the launcher say (torchrun's variables, or those of SLURM)."""
     accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return Facts(
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1"):
+        accelerator = "cpu"
+    here = Facts(
         num_train_rows=num_train_rows,
         has_train=num_train_rows is not None,
         has_eval=has_eval,
         accelerator=accelerator,  # type: ignore[arg-type]
         num_visible_devices=torch.cuda.device_count() if accelerator == "cuda" else 1,
-        launched=launched,
-        world_size=int(os.environ["WORLD_SIZE"]) if launched else 1,
-        local_world_size=int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1,
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)) if launched else 1,
+        no_restart=why_not_again(),
+        mixed_precision=os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
     )
+    said = os.environ
+    if "LOCAL_WORLD_SIZE" in said and "RANK" in said:
+        count, local = int(said["WORLD_SIZE"]), int(said["LOCAL_WORLD_SIZE"])
+        nodes = int(said.get("GROUP_WORLD_SIZE", 1))
+    elif "SLURM_NTASKS" in said and said.get("SLURM_JOB_NAME") not in _BY_HAND:
+        count, nodes = int(said["SLURM_NTASKS"]), int(said.get("SLURM_NNODES", 1))
+        local = int(said.get("SLURM_NTASKS_PER_NODE", count // nodes))
+    else:
+        return here
+    return replace(here, launched=True, world_size=count, local_world_size=local, num_nodes=nodes)
+
+
+_BY_HAND = ("bash", "interactive")  # names of jobs in which Lightning, too, takes SLURM for no launcher
 
 
 def empty_cache() -> None:

@@ -125,6 +125,8 @@ class StepModule(OwnTransfer):
     def setup(self, stage: str) -> None:
         """Called by Lightning before fit, validate, test and predict, when the processes know each other."""
         self.driver = driver_for(self.trainer)
+        if stage == "fit":
+            self.hooks.agree(self.driver)
 
     def configure_model(self) -> None:
         """Called by Lightning before fit, validate, test and predict, when the processes know each other."""

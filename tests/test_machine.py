@@ -8,9 +8,12 @@ from lt_trainer.machine import find_facts, global_rank, set_tf32
 LAUNCHER = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2"}
 
 
+SLURM = {"SLURM_NTASKS": "6", "SLURM_NTASKS_PER_NODE": "3", "SLURM_NNODES": "2", "SLURM_PROCID": "4"}
+
+
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*LAUNCHER, "SLURM_PROCID"):
+    for name in (*LAUNCHER, *SLURM, "SLURM_JOB_NAME", "ACCELERATE_USE_CPU"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -56,6 +59,21 @@ def test_without_a_launcher_there_is_one_process() -> None:
 def test_a_launcher_says_how_many_processes_there_are() -> None:
     facts = find_facts(8, has_eval=False)
     assert (facts.launched, facts.world_size, facts.local_world_size, facts.num_nodes) == (True, 8, 4, 2)
+
+
+def test_srun_says_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    facts = find_facts(8, has_eval=False)
+    assert (facts.launched, facts.world_size, facts.local_world_size, facts.num_nodes) == (True, 6, 3, 2)
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    assert not find_facts(8, has_eval=False).launched
+
+
+def test_accelerate_configures_the_cpu(offers, monkeypatch: pytest.MonkeyPatch) -> None:
+    offers(gpus=2)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert find_facts(8, has_eval=False).accelerator == "cpu"
 
 
 @pytest.mark.parametrize(("num_train_rows", "has_train"), [(8, True), (0, True), (None, False)])

@@ -23,9 +23,11 @@ class Facts:
         num_visible_devices: of that accelerator.
         world_size: processes that were launched, all machines together; 1 if nothing launched any.
         local_world_size: of these on this machine.
-        launched: by torchrun, or by something that sets its variables (RANK, WORLD_SIZE, LOCAL_RANK), as accelerate
-            does; no others are read, those of SLURM neither.
+        launched: by torchrun or something that sets its variables (RANK, WORLD_SIZE, LOCAL_WORLD_SIZE), as accelerate
+            does, or by srun.
         has_train: whether training data was given: without it the plan is for evaluation alone.
+        mixed_precision: fp16, bf16 or fp8 where `accelerate config` asks for it; "no" otherwise.
+        no_restart: why this process's command cannot be started again, once a device; None where it can.
     """
 
     num_train_rows: int | None = None
@@ -38,6 +40,8 @@ class Facts:
     num_nodes: int = 1
     launched: bool = False
     has_train: bool = True
+    mixed_precision: str = "no"
+    no_restart: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,36 @@ def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False
         problems.append(f"devices={args.devices}: the launcher started {devices} processes here; leave out devices")
     if devices > gpus and accelerator != "cpu" and not facts.launched:
         problems.append(f"devices={devices}: this machine offers {gpus} of {accelerator}; ask for {gpus} or fewer")
-    if args.fp16 and args.fp16_opt_level != "O0" and accelerator == "cpu":
-        problems.append("fp16=True: float16 training needs a GPU and this run is on the CPU; use bf16=True")
+    if facts.launched and accelerator == "cuda" and devices > gpus:
+        problems.append(
+            f"the launcher started {devices} processes on a machine with {gpus} GPU{'s' * (gpus != 1)}: expected one a "
+            f"GPU; start {gpus} (torchrun --nproc_per_node={gpus}), or pass use_cpu=True"
+        )
+    if devices > 1 and not facts.launched and facts.no_restart:
+        problems.append(
+            f"{devices} devices need a process each, which run the script again, and {facts.no_restart}: put the code "
+            "into a file and run that, or pass devices=1"
+        )
+    kind = precision(args, facts.mixed_precision)
+    if kind.startswith("16") and accelerator == "cpu":
+        asked = "fp16=True" if args.fp16 else "mixed_precision: fp16 of `accelerate config`"
+        problems.append(f"{asked}: float16 training needs a GPU and this run is on the CPU; use bf16=True")
+    if kind == "fp8":
+        problems.append(
+            "mixed_precision: fp8 of `accelerate config` is not supported; use bf16=True, or configure bf16"
+        )
     if args.tf32 and accelerator != "cuda":
         problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")
     if shards and accelerator == "mps":
         problems.append("fsdp: expected GPUs of NVIDIA or CPUs, this run is on mps; leave it out, or set use_cpu=True")
     raise_if(problems)
     strategy = "deepspeed" if args.deepspeed else "fsdp" if shards else "ddp" if devices * nodes > 1 else "auto"
-    return Hardware(accelerator, devices, nodes, strategy, precision(args))
+    return Hardware(accelerator, devices, nodes, strategy, kind)
 
 
-def precision(args: TrainingArguments) -> str:
-    """Lightning's name of the precision."""
-    if args.fp16:
+def precision(args: TrainingArguments, configured: str = "no") -> str:
+    """Lightning's name of the precision; `configured` by accelerate counts where the arguments say nothing."""
+    asked = "fp16" if args.fp16 else "bf16" if args.bf16 else configured
+    if asked == "fp16":
         return {"O0": "32-true", "O3": "16-true"}.get(args.fp16_opt_level, "16-mixed")
-    return "bf16-mixed" if args.bf16 else "32-true"
+    return {"bf16": "bf16-mixed", "fp8": "fp8"}.get(asked, "32-true")

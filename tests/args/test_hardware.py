@@ -73,3 +73,28 @@ def test_fp16_on_a_cpu_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigurationError, match="fp16=True: float16 training needs a GPU"):
         hardware(Facts(), fp16=True)
     assert hardware(Facts(), bf16=True).precision == "bf16-mixed"
+
+
+def test_more_processes_than_gpus_is_refused() -> None:
+    facts = Facts(accelerator="cuda", num_visible_devices=1, launched=True, world_size=2, local_world_size=2)
+    with pytest.raises(ConfigurationError, match=r"started 2 processes on a machine with 1 GPU: .*nproc_per_node=1"):
+        hardware(facts)
+    assert hardware(facts, use_cpu=True).world_size == 2
+
+
+def test_several_devices_need_a_command_that_can_run_again() -> None:
+    facts = Facts(no_restart="this code comes from python -c")
+    with pytest.raises(ConfigurationError, match=r"2 devices need a process each, .* comes from python -c"):
+        hardware(facts, devices=2)
+    assert hardware(facts).devices == 1
+
+
+def test_accelerate_configures_the_precision_where_the_arguments_say_nothing() -> None:
+    assert hardware(Facts(mixed_precision="bf16")).precision == "bf16-mixed"
+    gpus = Facts(accelerator="cuda", mixed_precision="fp16")
+    assert hardware(gpus).precision == "16-mixed"
+    assert hardware(gpus, bf16=True).precision == "bf16-mixed"
+    with pytest.raises(ConfigurationError, match="fp16 of `accelerate config`: float16 training needs a GPU"):
+        hardware(Facts(mixed_precision="fp16"))
+    with pytest.raises(ConfigurationError, match="fp8 of `accelerate config` is not supported"):
+        hardware(Facts(mixed_precision="fp8"))

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,45 @@ def test_a_signal_to_one_process_saves_on_all_and_the_run_goes_on(world, alone):
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
     losses = [[e["loss"] for e in r["history"] if "loss" in e] for r in (found, alone)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_srun_starts_processes_by_its_variables(world, alone):
+    said = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    said |= {"SLURM_JOB_ID": "12", "SLURM_JOB_NAME": "train", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, SCRIPT, str(world), str(world / "slurm"), "2"]
+    tasks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **said, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    texts = [task.communicate(timeout=240) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], texts
+    [result] = [line for out, _ in texts for line in out.splitlines() if line.startswith("RESULT ")]
+    assert_same(world, alone, "slurm", json.loads(result.removeprefix("RESULT ")))
+
+
+@pytest.mark.slow
+def test_other_rows_on_one_process_end_all_with_a_message(world):
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    done = start([*launcher, SCRIPT, str(world), str(world / "differ"), "2"], FEWER_ROWS_ON="1")
+    assert done.returncode != 0
+    assert "the processes of this run differ" in done.stderr
+    assert "train_dataset: 21 rows" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others_within_a_minute(world):
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    begin = time.monotonic()
+    done = start([*launcher, SCRIPT, str(world), str(world / "killed"), "2"], SIGNAL_RANK="1", SIGNAL="9")
+    assert done.returncode != 0
+    assert time.monotonic() - begin < 90  # of which up to 30 are the start
+    assert "SIGKILL" in done.stderr
+    plain = start([SCRIPT, str(world), str(world / "killed"), "2", "2"], SIGNAL_RANK="1", SIGNAL="9")
+    assert plain.returncode != 0

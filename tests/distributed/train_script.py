@@ -28,8 +28,9 @@ class SignalOneRank(TrainerCallback):
     """Ends one process of several in the middle of an epoch, the way that a scheduler does."""
 
     def on_step_begin(self, args, state, control, **kwargs):
-        if os.environ.get("SIGNAL_RANK") == os.environ.get("RANK") and state.global_step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK"))
+        if os.environ.get("SIGNAL_RANK") == rank and state.global_step == 1:
+            os.kill(os.getpid(), int(os.environ.get("SIGNAL", signal.SIGTERM)))
 
 
 def main(folder: Path, output_dir: str, per_device: int, devices: int | None) -> None:
@@ -37,6 +38,8 @@ def main(folder: Path, output_dir: str, per_device: int, devices: int | None) ->
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model", num_labels=2)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     rows = load_from_disk(str(folder / "rows"))
+    if os.environ.get("FEWER_ROWS_ON", "none") == os.environ.get("RANK"):
+        rows = rows.select(range(20))
     args = TrainingArguments(
         output_dir=output_dir,
         num_train_epochs=2,
@@ -74,8 +77,9 @@ def main(folder: Path, output_dir: str, per_device: int, devices: int | None) ->
     predictions = trainer.predict(rows).predictions
     trainer.save_model(f"{output_dir}/final")
     if trainer.is_world_process_zero():
+        left_out = ("runtime", "second", "flos")  # flos count padding, of which smaller micro-batches have less
         history = [
-            {k: v for k, v in e.items() if "runtime" not in k and "second" not in k} for e in trainer.state.log_history
+            {k: v for k, v in e.items() if not any(word in k for word in left_out)} for e in trainer.state.log_history
         ]
         print("RESULT " + json.dumps({"history": history, "predictions": predictions.tolist()}), flush=True)
 
