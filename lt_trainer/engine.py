@@ -107,6 +107,7 @@ class Engine:
             fire=facade.fire,
             check_batch=partial(check_batch, limits=self.limits),
             on_nan=facade.args.on_nan,
+            shrinks=facade.args.auto_find_batch_size,
             count_tokens=build.token_counter(facade),
             count_flos=facade.floating_point_ops,
         )
@@ -191,6 +192,7 @@ class TrainingEngine(Engine):
         saved = read_checkpoint(folder)
         self._restored = saved, folder
         self._check_same_batches(saved, folder)
+        self.module.most_rows = saved.side.get("micro_batch_rows") if self.facade.args.auto_find_batch_size else None
         for note in saved.notes:
             logger.warning(note)
         load_whole(self.facade.model, folder)
@@ -331,6 +333,7 @@ class TrainingEngine(Engine):
             "effective_batch_size": self.plan.duration.effective_batch_size,
             "progress": self.bridge.progress(driver),
             "order": self._order(),
+            "micro_batch_rows": self.module.most_rows,
         }
         facade.state.stateful_callbacks = facade.callback_handler.states(facade.control)
         if not self.plan.saving.only_model:

@@ -67,6 +67,7 @@ class StepHooks:
         on_nan: what follows gradients that are not finite, unless an fp16 scaler sees to them. "stop" raises, "skip"
             goes on; in both the weights stay as they were. "ignore" hands them to the optimizer.
         before_stop: called before "stop" raises.
+        shrinks: where memory runs out, a step is done again in micro-batches of half the rows (`auto_find_batch_size`).
         agree: called when the processes of a training run know each other; raises where they would not train the same.
         votes: small numbers that all ranks add up once a step, beside the targets; the sums are `StepModule.votes`.
     """
@@ -83,5 +84,6 @@ class StepHooks:
     count_flos: Callable[[Batch], int] | None = None
     on_nan: str = "stop"
     before_stop: Callable[[], None] = field(default=lambda: None)
+    shrinks: bool = False
     agree: Callable[[Driver], None] = field(default=lambda driver: None)
     votes: Callable[[], tuple[int, ...]] = tuple

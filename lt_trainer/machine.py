@@ -47,6 +47,14 @@ def find_facts(num_train_rows: int | None, has_eval: bool) -> Facts:
 _BY_HAND = ("bash", "interactive")  # names of jobs in which Lightning, too, takes SLURM for no launcher
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator said that there is no more, of a GPU or of the host."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    )
+
+
 def empty_cache() -> None:
     """Gives back the memory that the allocator of the accelerator keeps for later; nothing on a CPU."""
     if torch.cuda.is_available():

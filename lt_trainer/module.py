@@ -40,6 +40,7 @@ from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.hooks import NonFiniteError, OptimizerFactory, StepHooks, StepOutcome
+from lt_trainer.machine import empty_cache, is_out_of_memory
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.objective import (
     count_targets,
@@ -95,6 +96,7 @@ class StepModule(OwnTransfer):
         self.num_tokens = self.num_flos = 0  # of the current step, over all ranks, where they are counted
         self._grad_norm: torch.Tensor | None = None
         self._parameters_list: list[nn.Parameter] = []
+        self.most_rows: int | None = None  # of a micro-batch, since memory ran out at more
         self._skips = self._bare_backward = False
         self._optimizer_has_modes: bool | None = None
 
@@ -142,6 +144,9 @@ class StepModule(OwnTransfer):
     def prepare(self, batch: Any, device: torch.device) -> Window:
         """Counts the targets and packs the rows on the CPU, then moves what is left."""
         window = Window.of(batch)
+        if self.trainer.training and self.hooks.shrinks:
+            window = window if self.most_rows is None else window.cut(self.most_rows)
+            window.whole = Window([dict(batch) for batch in window.batches], window.rows)
         if self.hooks.check_batch is not None:
             for micro_batch, rows in zip(window.batches, window.rows, strict=True):
                 self.hooks.check_batch(micro_batch, rows)
@@ -198,14 +203,7 @@ class StepModule(OwnTransfer):
         sums = self.driver.sum(torch.tensor(counts))
         self.num_targets, self.votes = sums[0] + (sums[0] == 0), sums[3:]
         self.num_tokens, self.num_flos = sums[1:3].tolist()
-        losses = []
-        optimizer.zero_grad()
-        for i, batch in enumerate(window.batches):
-            last = i == len(window.batches) - 1
-            with self.driver.micro_batch(last):
-                losses.append(self._micro_batch(batch, window.counts[i], window.is_blank(i)))
-            if not last:
-                self.hooks.fire("on_substep_end")
+        window, losses = self._gradients(window, optimizer)
         skipped = self._step(optimizer)
         if skipped:
             self._told_of_nan(window, losses)
@@ -214,6 +212,38 @@ class StepModule(OwnTransfer):
         plain = None if plain is None else plain / self.num_targets
         self.outcome = StepOutcome(total, self._grad_norm, learning_rate, plain, skipped)
         return {"loss": total}
+
+    def _gradients(self, window: Window, optimizer: LightningOptimizer) -> tuple[Window, list[torch.Tensor]]:
+        """Forward and backward of all micro-batches: what was computed in the end, and this rank's parts of the loss."""
+        assert self.driver is not None
+        optimizer.zero_grad()
+        losses = []
+        try:
+            for i, batch in enumerate(window.batches):
+                last = i == len(window.batches) - 1
+                with self.driver.micro_batch(last):
+                    losses.append(self._micro_batch(batch, window.counts[i], window.is_blank(i)))
+                if not last:
+                    self.hooks.fire("on_substep_end")
+            return window, losses
+        except RuntimeError as error:
+            rows = max(map(len, window.rows))
+            if window.whole is None or rows == 1 or not is_out_of_memory(error):
+                raise
+        # Past the `except`: until it ends, the error's traceback holds the activations.
+        losses.clear()
+        self.most_rows = -(-rows // 2)
+        logger.warning(
+            "memory ran out at %d rows a micro-batch: the step is done again, and those that follow are done, in "
+            "micro-batches of at most %d; the rows of a step stay the same",
+            *(rows, self.most_rows),
+        )
+        whole, device = window.whole, self.device
+        del window
+        self.hooks.criterion.take_plain()
+        optimizer.zero_grad()
+        empty_cache()
+        return self._gradients(self.prepare(whole, device), optimizer)
 
     def _micro_batch(self, batch: Batch, count: float, blank: bool) -> torch.Tensor:
         """Forward and backward: this rank's part of the step's loss, 0-d."""

@@ -63,6 +63,7 @@ class Window:
         inputs: each micro-batch as the collator made it, on the CPU, where an evaluation asks for it.
         passes: for each of `batches`, the micro-batches that it holds: itself, or in evaluation several that were
             joined; the other lists stay as they were.
+        whole: the window as it was collated, where a step may have to cut it up.
         kept: for each micro-batch, what its rows hold that the model does not take (see `KeepAside`), or None.
     """
 
@@ -75,6 +76,16 @@ class Window:
         self.labels: list[tuple[Any, ...]] = []
         self.inputs: list[Batch] = []
         self.passes = [[i] for i in range(len(batches))]
+        self.whole: Window | None = None
+
+    def cut(self, rows: int) -> Window:
+        """The same rows in micro-batches of at most so many, in order; padded as they were."""
+        batches, numbers = [], []
+        for batch, named in zip(self.batches, self.rows, strict=True):
+            for first in range(0, max(len(named), 1), rows):
+                batches.append({k: _some(v, len(named), first, first + rows) for k, v in batch.items()})
+                numbers.append(named[first : first + rows])
+        return Window(batches, numbers)
 
     def is_blank(self, index: int) -> bool:
         """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
@@ -121,6 +132,12 @@ class Window:
         if isinstance(batch, Window):
             return batch
         return cls([batch], [list(range(len(next(iter(batch.values())))))])
+
+
+def _some(value: Any, count: int, first: int, end: int) -> Any:
+    """The part of a column of `count` rows that is theirs; what has no value a row stays whole."""
+    by_row = isinstance(value, torch.Tensor | list) and (not isinstance(value, torch.Tensor) or value.ndim > 0)
+    return value[first:end] if by_row and len(value) == count else value
 
 
 class WindowDataset(torch.utils.data.Dataset[Window]):
