@@ -20,7 +20,7 @@ from lt_trainer.checkpoint.resume import check_optimizer, differences, read_stat
 from lt_trainer.checkpoint.rng import rng_state
 from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
 from lt_trainer.data.checks import check_batch
-from lt_trainer.data.loaders import BatchLoader, length_of
+from lt_trainer.data.loaders import BatchLoader, BatchWindows, DealtWindows, length_of
 from lt_trainer.data.windows import Passes
 from lt_trainer.evaluation import Evaluation, weights_as
 from lt_trainer.hooks import StepHooks
@@ -83,6 +83,8 @@ class Engine:
     def run(self, batches: Any, evaluation: Evaluation) -> None:
         """One pass over a loader of batches, in the middle of training or by itself: `evaluation` takes them in."""
         loader, _ = loaders.windows_of(batches, self.plan.loader, training=False)
+        if self.world_size > 1 and isinstance(loader, BatchWindows):
+            loader = DealtWindows(loader, self.lightning.global_rank, self.world_size)
         passes = Passes(loader, max(1, PASS_ROWS // self.plan.loader.eval_batch_size) if self.module.packs else 1)
         self.facade.callback_handler.eval_dataloader = batches
         self.module.evaluation = evaluation

@@ -214,7 +214,7 @@ class StepModule(OwnTransfer):
         return {"loss": total}
 
     def _gradients(self, window: Window, optimizer: LightningOptimizer) -> tuple[Window, list[torch.Tensor]]:
-        """Forward and backward of all micro-batches: what was computed in the end, and this rank's parts of the loss."""
+        """Forward and backward of all micro-batches: the window as computed, and this rank's parts of the loss."""
         assert self.driver is not None
         optimizer.zero_grad()
         losses = []

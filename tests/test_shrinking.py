@@ -50,10 +50,9 @@ def test_rows_steps_and_losses_stay_where_memory_runs_out(tmp_path, caplog) -> N
     assert runs.weights(small) == pytest.approx(runs.weights(whole), rel=1e-5)
     assert small.model.seen[:4] == [4, 4, 4, 4]
     assert sum(small.model.seen) == sum(whole.model.seen)  # no row is lost or repeated
-    assert [r.getMessage() for r in caplog.records if "memory ran out" in r.getMessage()] == [
-        "memory ran out at 8 rows a micro-batch: the step is done again, and those that follow are done, in "
-        "micro-batches of at most 4; the rows of a step stay the same"
-    ]
+    [said] = [r.getMessage() for r in caplog.records if "memory ran out" in r.getMessage()]
+    assert said.startswith("memory ran out at 8 rows a micro-batch: the step is done again")
+    assert said.endswith("micro-batches of at most 4; the rows of a step stay the same")
 
 
 def test_a_resumed_run_knows_what_fits(tmp_path) -> None:

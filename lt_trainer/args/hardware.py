@@ -109,8 +109,8 @@ def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False
         )
     if args.auto_find_batch_size and devices * nodes > 1:
         problems.append(
-            f"auto_find_batch_size=True with {devices * nodes} processes: not supported yet, since others would wait for "
-            "one that runs out of memory; set per_device_train_batch_size and gradient_accumulation_steps"
+            f"auto_find_batch_size=True with {devices * nodes} processes: not supported yet, since others would wait "
+            "for one that runs out of memory; set per_device_train_batch_size and gradient_accumulation_steps"
         )
     if args.tf32 and accelerator != "cuda":
         problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from lt_trainer.data.order import mix
 from lt_trainer.data.streams import StreamLoader
@@ -146,6 +146,35 @@ class BatchWindows:
     def _rows_before(self, batches: int) -> int:
         """Rows that came before a batch, where the size of all batches is known."""
         return batches * self.batches.batches.batch_size if isinstance(self.batches, StreamLoader) else 0
+
+
+class DealtWindows:
+    """An evaluation's windows of a loader that every process reads whole: each takes its turn.
+
+    Args:
+        windows: all of them.
+        rank: this process.
+        world_size: all processes.
+
+    Raises:
+        ValueError: the loader deals rows out by itself, and repeats some so that all processes get as many.
+    """
+
+    def __init__(self, windows: BatchWindows, rank: int, world_size: int) -> None:
+        if isinstance(getattr(windows.batches, "sampler", None), DistributedSampler):
+            raise ValueError(
+                "evaluation on several processes: expected a loader of all rows, received one with a "
+                "DistributedSampler, which repeats rows: leave the sampler out, batches are dealt out to the processes"
+            )
+        self.windows, self.rank, self.world_size = windows, rank, world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.world_size)
+
+    def __iter__(self) -> Iterator[Window]:
+        windows = iter(self.windows)
+        while few := list(islice(windows, self.world_size)):
+            yield few[self.rank] if self.rank < len(few) else Window([], [])
 
 
 def length_of(batches: Any) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lt_trainer.data.collators import default_data_collator
-from lt_trainer.data.loaders import BatchLoader, BatchWindows, MicroBatches
+from lt_trainer.data.loaders import BatchLoader, BatchWindows, DealtWindows, MicroBatches
 from lt_trainer.data.order import WindowSampler
 
 ROWS = [{"x": i} for i in range(10)]
@@ -87,3 +88,27 @@ def test_a_users_sampler_is_told_the_epoch():
     sampler = Told(ROWS)
     BatchWindows(DataLoader(ROWS, sampler=sampler, collate_fn=default_data_collator)).set_epoch(5)
     assert sampler.epoch == 5
+
+
+@pytest.mark.parametrize("count", range(8))
+def test_windows_of_a_loader_that_all_processes_read_are_dealt_out_once(count: int) -> None:
+    def dealt(rank: int) -> DealtWindows:
+        return DealtWindows(BatchWindows(DataLoader(torch.arange(count), 2, collate_fn=_columns)), rank, 3)
+
+    each = [list(dealt(rank)) for rank in range(3)]
+    assert [len(windows) for windows in each] == [len(dealt(0))] * 3
+    assert sorted(row for windows in each for w in windows for rows in w.rows for row in rows) == list(range(count))
+    for window in (w for windows in each for w in windows):
+        for batch, rows in zip(window.batches, window.rows, strict=True):
+            assert batch["x"].tolist() == rows
+
+
+def test_a_loader_that_repeats_rows_is_refused() -> None:
+    rows = torch.arange(3)
+    loader = DataLoader(rows, sampler=DistributedSampler(rows, num_replicas=2, rank=0))
+    with pytest.raises(ValueError, match="DistributedSampler, which repeats rows"):
+        DealtWindows(BatchWindows(loader), 0, 2)
+
+
+def _columns(rows):
+    return {"x": torch.stack(rows)}

@@ -10,7 +10,7 @@ import torch
 torch.set_num_threads(1)
 
 import torch.distributed as dist  # noqa: E402
-from torch.utils.data import IterableDataset  # noqa: E402
+from torch.utils.data import DataLoader, IterableDataset  # noqa: E402
 from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
 from lt_trainer import Trainer, TrainingArguments  # noqa: E402
@@ -49,10 +49,17 @@ def failing(prediction):
     raise ZeroDivisionError("no rows of class 2")
 
 
-def build(function=metrics, **options):
+def build(function=metrics, cls=Trainer, **options):
     torch.manual_seed(0)
     settings = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "per_device_eval_batch_size": 2}
-    return Trainer(runs.Toy(), TrainingArguments(sys.argv[1], **{**settings, **options}), compute_metrics=function)
+    return cls(runs.Toy(), TrainingArguments(sys.argv[1], **{**settings, **options}), compute_metrics=function)
+
+
+class OwnLoader(Trainer):
+    """Brings a loader of its own, which every process reads whole."""
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        return DataLoader(eval_dataset, batch_size=2)
 
 
 def numbers(found):
@@ -68,6 +75,8 @@ def main():
             found[f"{name} {count}"] = numbers(build(**options).evaluate(rows)), sum(calls)
         calls.clear()
         found[f"stream {count}"] = numbers(build().evaluate(Stream(rows))), sum(calls)
+        calls.clear()
+        found[f"own {count}"] = numbers(build(cls=OwnLoader).evaluate(rows)), sum(calls)
         output = build(None).predict(rows)
         found[f"predict {count}"] = output.predictions.tolist(), output.label_ids.tolist()
     found["list"] = numbers(build(whole, eval_do_concat_batches=False).evaluate(runs.rows(9)))

@@ -20,7 +20,7 @@ def found(tmp_path_factory):
     return alone, run([*launcher, SCRIPT, folder])
 
 
-@pytest.mark.parametrize("way", ["whole", "batches", "stream"])
+@pytest.mark.parametrize("way", ["whole", "batches", "stream", "own"])
 @pytest.mark.parametrize("count", range(1, 10))
 def test_every_row_counts_once_and_metrics_are_made_once(found, way, count):
     alone, (first, second) = found
