@@ -107,7 +107,12 @@ def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False
         problems.append(
             "mixed_precision: fp8 of `accelerate config` is not supported; use bf16=True, or configure bf16"
         )
-    if args.auto_find_batch_size and devices * nodes > 1:
+    if args.auto_find_batch_size and args.deepspeed:
+        problems.append(
+            "auto_find_batch_size=True with deepspeed: not supported, since its engine cannot begin a step again; set "
+            "per_device_train_batch_size and gradient_accumulation_steps"
+        )
+    elif args.auto_find_batch_size and devices * nodes > 1:
         problems.append(
             f"auto_find_batch_size=True with {devices * nodes} processes: not supported yet, since others would wait "
             "for one that runs out of memory; set per_device_train_batch_size and gradient_accumulation_steps"

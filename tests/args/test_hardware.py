@@ -98,3 +98,11 @@ def test_accelerate_configures_the_precision_where_the_arguments_say_nothing() -
         hardware(Facts(mixed_precision="fp16"))
     with pytest.raises(ConfigurationError, match="fp8 of `accelerate config` is not supported"):
         hardware(Facts(mixed_precision="fp8"))
+
+
+def test_memory_that_runs_out_is_met_by_one_process_alone() -> None:
+    with pytest.raises(ConfigurationError, match="auto_find_batch_size=True with 2 processes"):
+        hardware(Facts(), devices=2, auto_find_batch_size=True)
+    with pytest.raises(ConfigurationError, match="auto_find_batch_size=True with deepspeed"):
+        hardware(Facts(), deepspeed={"zero_optimization": {"stage": 1}}, auto_find_batch_size=True)
+    assert hardware(Facts(), auto_find_batch_size=True).devices == 1
