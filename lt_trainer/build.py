@@ -41,8 +41,8 @@ def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
     """Gradient checkpointing and compilation, where the arguments ask for them, before Lightning takes the model.
 
     Raises:
-        ValueError: a model that cannot compute activations again or lies on several devices, a compiler that is not there, or an optimizer over
-            weights that are dealt out later.
+        ValueError: a model that cannot compute activations again or lies on several devices, a compiler that is not
+            there, or an optimizer over weights that are dealt out later.
     """
     if sharding is not None and facade.optimizer is not None:
         raise ValueError(

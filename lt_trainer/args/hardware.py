@@ -107,9 +107,9 @@ def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False
         problems.append(
             "mixed_precision: fp8 of `accelerate config` is not supported; use bf16=True, or configure bf16"
         )
-    if args.auto_find_batch_size and args.deepspeed:
+    if args.auto_find_batch_size and (args.deepspeed or shards):
         problems.append(
-            "auto_find_batch_size=True with deepspeed: not supported, since its engine cannot begin a step again; set "
+            "auto_find_batch_size=True with deepspeed or fsdp: not supported, since no step begins again there; set "
             "per_device_train_batch_size and gradient_accumulation_steps"
         )
     elif args.auto_find_batch_size and devices * nodes > 1:
