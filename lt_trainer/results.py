@@ -72,10 +72,15 @@ class Results:
         runtime, tokens = time.time() - start, self.state.num_input_tokens_seen - before
         return {"train_runtime": round(runtime, 4), "train_tokens_per_second": round(tokens / runtime, 3)}
 
-    def save_model(self, output_dir: str | Path | None = None) -> None:
+    def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
         """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files.
 
-        Where training is on and shards the weights, all processes call it together.
+        Where training is on and shards the weights, all processes call it together. With `push_to_hub` the output
+        folder is uploaded then, as "Model save".
+
+        Args:
+            output_dir: another folder than the run's.
+            _internal_call: True uploads nothing.
         """
         from lt_trainer.checkpoint.saver import save_model
 
@@ -83,24 +88,12 @@ class Results:
         with nullcontext() if driver is None else driver.whole(self.model):
             if self.is_world_process_zero():
                 save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub("Model save", revision=self.args.hub_revision)
 
-    def push_to_hub(self, commit_message: str | None = "End of training", **kwargs: Any) -> None:
-        """Not there yet.
-
-        Raises:
-            NotImplementedError: always, with what to do instead.
-        """
-        raise NotImplementedError(
-            "push_to_hub is not supported yet: call save_model, then upload its folder with huggingface_hub"
-        )
-
-    def create_model_card(self, **kwargs: Any) -> None:
-        """Not there yet.
-
-        Raises:
-            NotImplementedError: always, with what to do instead.
-        """
-        raise NotImplementedError("create_model_card is not supported yet: write a README.md beside the saved model")
+    def push_to_hub(self, commit_message: str | None = "End of training", **options: Any) -> Any:
+        """Uploads the model: see `publish.Published`."""
+        raise NotImplementedError(f"{type(self).__name__} has no push_to_hub(): derive it from Trainer")
 
     def log_metrics(self, split: str, metrics: Mapping[str, float]) -> None:
         """Prints metrics as a table, a line each, on the process that writes."""

@@ -22,7 +22,7 @@ from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.machine import in_notebook
 from lt_trainer.overrides import Overridable, refuse_overrides
-from lt_trainer.results import Results
+from lt_trainer.publish import Published
 from lt_trainer.search import Searchable
 from lt_trainer.seeds import enable_full_determinism, set_seed
 from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Trainer(Overridable, Results, Searchable):
+class Trainer(Overridable, Published, Searchable):
     """Trains, evaluates and saves a model.
 
     Args:
@@ -145,6 +145,8 @@ class Trainer(Overridable, Results, Searchable):
             self.optimizer,
             self.lr_scheduler,
         )
+        if self.args.push_to_hub:
+            self.init_hf_repo()
         self.fire("on_init_end")
 
     @property
@@ -216,6 +218,7 @@ class Trainer(Overridable, Results, Searchable):
         metrics |= {"total_flos": self.state.total_flos, "train_loss": train_loss}
         self.log(metrics)
         engine.saver.finish(self.model, self.state)
+        self.finish_pushes()
         self.fire("on_train_end")
         return TrainOutput(self.state.global_step, train_loss, metrics)
 
@@ -343,7 +346,8 @@ class Trainer(Overridable, Results, Searchable):
         self._engine.announce(finished, failed)
 
     def fire_saved(self, state: TrainerState) -> None:
-        """Calls `on_save`: the checkpoint of `state` is complete and durable."""
+        """Calls `on_save`: the checkpoint of `state` is complete and durable, and may go to the hub."""
+        self.push_saved(state)
         self.control = self.callback_handler.call_event("on_save", self.args, state, self.control)
 
     def save_best(self) -> None:

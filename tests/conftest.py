@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,7 @@ for name in ("HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
 from tests.guard import sitecustomize as network  # noqa: E402  (after the environment)
+from tests.hub_server import Hub, running_hub  # noqa: E402
 from tests.support import write_bert  # noqa: E402
 
 network.close_network()
@@ -136,3 +138,20 @@ def tiny_bert(tmp_path: Path) -> Callable[..., Path]:
         return write_bert(tmp_path / name, **overrides)  # type: ignore[arg-type]
 
     return build
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub on loopback, which the real client talks to: see `tests.hub_server`. Waits between tries are left out."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
+    monkeypatch.setattr("lt_trainer.hub.WAITS", (0.0, 0.0))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        url = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        yield hub

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
 NOT_YET = {
-    "push_to_hub": "save the model, then upload its folder with huggingface_hub",
     "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
     "trackio_bucket_id": "leave it out",
     "trackio_static_space_id": "leave it out",

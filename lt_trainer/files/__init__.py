@@ -14,6 +14,7 @@ from lt_trainer.files.folders import AtomicFolder, update_folder
 from lt_trainer.files.lines import LineFile
 from lt_trainer.files.lock import LOCK, FolderLock
 from lt_trainer.files.read import check_container, existing_file, read_json, read_torch, safe_join, sha256_of
+from lt_trainer.files.snapshot import Snapshot
 from lt_trainer.files.staging import (
     clean_staging,
     ensure_writable,
@@ -31,6 +32,7 @@ __all__ = [
     "FolderLock",
     "FolderWriter",
     "LineFile",
+    "Snapshot",
     "check_container",
     "clean_staging",
     "ensure_writable",

@@ -67,6 +67,10 @@ class FileOps:
         """Renames within one file system; a file at `target` is replaced in one step."""
         os.replace(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Gives a file a second name within one file system, where that can be done."""
+        os.link(source, target)
+
     def unlink(self, path: Path) -> None:
         """Removes a file or a link."""
         os.unlink(path)

@@ -14,6 +14,7 @@ from torch import nn
 
 from lt_trainer import fetch, files
 from lt_trainer.criterion import Criterion
+from lt_trainer.hub import Pushable
 from lt_trainer.models import running
 from lt_trainer.models.checks import check_ids
 from lt_trainer.models.configuration import PretrainedConfig, attention_problem
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
-class PreTrainedModel(nn.Module):
+class PreTrainedModel(nn.Module, Pushable):
     """A model with a configuration, in the public parameter names.
 
     A family's class calls `post_init` last in its `__init__`.

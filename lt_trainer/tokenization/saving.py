@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.hub import Pushable
 from lt_trainer.tokenization.reading import CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 from lt_trainer.tokenization.template import Template
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     import os
 
 
-class Saver(Template):
+class Saver(Template, Pushable):
     """Writing a tokenizer."""
+
+    kind = "tokenizer"
 
     tokenizer_class: str
     chat_template: Any

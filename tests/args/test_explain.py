@@ -68,4 +68,4 @@ def test_what_has_no_effect_is_told() -> None:
 
 def test_what_cannot_run_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="not supported yet"):
-        explain(TrainingArguments("out", push_to_hub=True), FACTS)
+        explain(TrainingArguments("out", trackio_bucket_id="b"), FACTS)

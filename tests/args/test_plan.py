@@ -64,15 +64,15 @@ def test_schedules_that_follow_the_evaluation_need_one(name: str) -> None:
 
 
 def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
-    args = TrainingArguments("out", push_to_hub=True, auto_find_batch_size=True)
+    args = TrainingArguments("out", trackio_bucket_id="b", trackio_static_space_id="s")
     args.learning_rate, args.max_steps = -1.0, "2"  # type: ignore[assignment]
     with pytest.raises(ConfigurationError) as caught:
         plan(args, FACTS)
     assert [problem.split("=")[0] for problem in caught.value.problems] == [
         "max_steps",
         "learning_rate",
-        "auto_find_batch_size",
-        "push_to_hub",
+        "trackio_bucket_id",
+        "trackio_static_space_id",
     ]
 
 
