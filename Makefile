@@ -61,6 +61,12 @@ $(VENV)/.dev: $(VENV)/.core
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev,transformers]'
 	@touch $@
 
+# DeepSpeed takes a minute to install and compiles nothing on a CPU: only the slow tests need it.
+$(VENV)/.slow: $(VENV)/.dev
+	@$(SAY) 'set-up of the slow tests: deepspeed'
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev,transformers,deepspeed]'
+	@touch $@
+
 # --- the main job -------------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.core
@@ -73,7 +79,7 @@ test: lint types
 	@$(BIN)/python -m pytest -m 'not slow'
 
 # pytest answers 5 where no test was chosen.
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.slow
 	@$(SAY) 'slow tests'
 	@$(BIN)/python -m pytest -m slow || { status=$$?; [ $$status -eq 5 ]; }
 

@@ -23,9 +23,13 @@ OWN_DEFAULTS = (
     "zero_optimization.stage3_param_persistence_threshold",
 )
 # Entries that are carried out here, or by Lightning, and are not handed on.
+SCHEDULES = {  # by DeepSpeed's names, with what each takes
+    "WarmupLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "warmup_type"),
+    "WarmupDecayLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "warmup_type", "total_num_steps"),
+    "WarmupCosineLR": ("warmup_min_ratio", "warmup_num_steps", "warmup_type", "total_num_steps", "cos_min_ratio"),
+}
 OURS = ("train_batch_size", "gradient_accumulation_steps", "optimizer", "scheduler")
 _REFUSED = {
-    "scheduler": "leave it out; lr_scheduler_type and warmup_steps decide on the schedule",
     "amp": "leave it out; set bf16=True or fp16=True",
     "pipeline": "leave it out; models are not cut into stages here",
     "autotuning": "leave it out; batch sizes are arguments",
@@ -45,6 +49,13 @@ class DeepSpeed:
 
     config: dict[str, Any]
     rows: tuple[tuple[str, Any, str], ...]
+
+    @property
+    def schedule(self) -> tuple[str, dict[str, Any]] | None:
+        """The schedule that the file names, with its numbers; None: the arguments decide."""
+        found = {name.removeprefix("scheduler."): v for name, v, _ in self.rows if name.startswith("scheduler.")}
+        kind = found.pop("type", None)
+        return None if kind is None else (kind, {name.removeprefix("params."): v for name, v in found.items()})
 
     @property
     def stage(self) -> int:
@@ -109,6 +120,10 @@ def _decisions(args: TrainingArguments, hardware: Hardware, duration: Duration) 
         "gradient_clipping": (float(args.max_grad_norm or 0.0), "max_grad_norm"),
         "fp16.enabled": (hardware.precision.startswith("16"), "fp16"),
         "bf16.enabled": (hardware.precision.startswith("bf16"), "bf16"),
+        "scheduler.params.warmup_min_lr": (0.0, "DeepSpeed's default"),
+        "scheduler.params.warmup_max_lr": (args.learning_rate, "learning_rate"),
+        "scheduler.params.warmup_num_steps": (max(1, duration.warmup_steps), "warmup_steps"),
+        "scheduler.params.total_num_steps": (duration.max_steps, "the steps of the run"),
         "optimizer.params.lr": (args.learning_rate, "learning_rate"),
         "optimizer.params.betas": ([args.adam_beta1, args.adam_beta2], "adam_beta1 and adam_beta2"),
         "optimizer.params.eps": (args.adam_epsilon, "adam_epsilon"),
@@ -135,6 +150,7 @@ def _refusals(args: TrainingArguments, given: dict[str, Any]) -> list[str]:
             f"optim={str(args.optim)!r} with deepspeed: ZeRO cuts flattened weights into shards, and one that looks "
             f"at whole matrices cannot step these; expected one of {', '.join(ELEMENTWISE[:2] + ELEMENTWISE[4:])}"
         )
+    problems += _schedule_problems(args, given.get("scheduler") or {})
     if args.on_nan == "ignore":
         problems.append("on_nan='ignore' with deepspeed: it leaves such steps out by itself; use 'stop' or 'skip'")
     if stage == 3 and getattr(args, "predict_with_generate", False):
@@ -144,11 +160,33 @@ def _refusals(args: TrainingArguments, given: dict[str, Any]) -> list[str]:
     return problems
 
 
+def _schedule_problems(args: TrainingArguments, section: dict[str, Any]) -> list[str]:
+    if not section:
+        return []
+    kind, params = section.get("type"), section.get("params") or {}
+    if kind not in SCHEDULES:
+        known = f"expected one of {', '.join(SCHEDULES)}{near(kind, SCHEDULES)}"
+        return [f"deepspeed: scheduler.type={kind!r}: {known}; or leave it out, and lr_scheduler_type decides"]
+    wanted = [name for name in ("warmup_num_steps", "total_num_steps") if name in SCHEDULES[kind]]
+    problems = [
+        f"deepspeed: scheduler.params.{name}: {kind} takes no such number{near(name, SCHEDULES[kind])}; leave it out"
+        for name in params
+        if name not in SCHEDULES[kind]
+    ]
+    problems += [f"deepspeed: scheduler.params needs {n!r} for {kind}; write 'auto'" for n in wanted if n not in params]
+    if str(args.lr_scheduler_type) != "linear":
+        problems.append(
+            f"lr_scheduler_type={str(args.lr_scheduler_type)!r}, and deepspeed: scheduler.type={kind!r}: expected one "
+            "of them; leave the section 'scheduler' out"
+        )
+    return problems
+
+
 def _unknown_autos(entries: dict[str, Any], decided: dict[str, Any]) -> list[str]:
     return [
         f"deepspeed: {name}='auto': no argument decides on it; write a value, or leave it out"
         for name, value in entries.items()
-        if value == "auto" and name not in decided and name not in OWN_DEFAULTS and not name.startswith("scheduler.")
+        if value == "auto" and name not in decided and name not in OWN_DEFAULTS
     ]
 
 
@@ -157,7 +195,7 @@ def _contradictions(entries: dict[str, Any], decided: dict[str, tuple[Any, str]]
         f"deepspeed: {name}={value!r}, and {decided[name][1]} is {decided[name][0]!r}: expected the same; "
         "write 'auto', and the argument decides"
         for name, value in entries.items()
-        if name in decided and value not in ("auto", decided[name][0])
+        if name in decided and value not in ("auto", decided[name][0]) and not name.endswith("min_lr")
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
@@ -125,12 +125,16 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
     raise_if(problems)
     hardware = plan_hardware(args, facts, shards=sharding is not None)
     duration = plan_duration(args, facts, hardware.world_size)
+    optimization, deepspeed = _optimization(args, duration, hardware), plan_deepspeed(args, hardware, duration)
+    if deepspeed is not None and deepspeed.schedule is not None:
+        kind, kwargs = deepspeed.schedule
+        optimization = replace(optimization, scheduler=kind, scheduler_kwargs=kwargs)
     return Plan(
         duration=duration,
         cadence=plan_cadence(args, duration.max_steps),
         hardware=hardware,
         loader=_loader(args, hardware),
-        optimizer=_optimization(args, duration, hardware),
+        optimizer=optimization,
         saving=_saving(args),
         reporting=_reporting(args),
         ddp=_ddp(args),
@@ -140,7 +144,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
             **vars(hardware),
             **FIXED_FLAGS,
         },
-        deepspeed=plan_deepspeed(args, hardware, duration),
+        deepspeed=deepspeed,
         sharding=sharding,
     )
 

@@ -8,9 +8,12 @@ gathers the weights of stage 3 once: processes then need not run the same number
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import sys
 from collections import OrderedDict
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     import lightning.pytorch as pl
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 
 def import_deepspeed(*, on_cpu: bool) -> Any:
@@ -49,7 +54,20 @@ def import_deepspeed(*, on_cpu: bool) -> Any:
         )
     if on_cpu:  # a faster all-reduce for inference, which nothing here calls: compiling it takes minutes and a compiler
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    for lock in stale_locks():
+        logger.warning(
+            "%s is left of an extension that was half built, and whoever needs that extension waits for it without a "
+            "word: if nothing is being built now, remove it (rm %s)",
+            *(lock, lock),
+        )
     return deepspeed
+
+
+def stale_locks() -> list[Path]:
+    """Locks of torch's builds of extensions, such as those that DeepSpeed compiles for offloading."""
+    python = f"py{sys.version_info.major}{sys.version_info.minor}_*"
+    own = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return sorted(Path(own).glob("*/lock") if own else Path.home().glob(f".cache/torch_extensions/{python}/*/lock"))
 
 
 class ZeroStrategy(DeepSpeedStrategy):

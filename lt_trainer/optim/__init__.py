@@ -15,6 +15,7 @@ from lt_trainer.optim.table import (
     optimizer_class,
     read_optim_args,
 )
+from lt_trainer.optim.warmups import warmup_schedule
 from lt_trainer.optim.watchers import Watcher
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "optimizer_class",
     "read_optim_args",
     "schedule",
+    "warmup_schedule",
 ]
 
 
@@ -46,5 +48,9 @@ def create_scheduler(optimizer: Optimizer, plan: Optimization, total_steps: int 
     Returns:
         One that is stepped once an optimizer step, or a `Watcher`, stepped with a metric once an evaluation.
     """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    if plan.scheduler.startswith("Warmup"):  # of a DeepSpeed configuration
+        return LambdaLR(optimizer, warmup_schedule(plan.scheduler, plan.learning_rate, **plan.scheduler_kwargs))
     total = plan.total_steps if total_steps is None else total_steps
     return get_scheduler(plan.scheduler, optimizer, plan.warmup_steps, total, plan.scheduler_kwargs)

@@ -84,7 +84,7 @@ def test_all_contradictions_come_in_one_message() -> None:
         "train_batch_size": 7,
         "gradient_clipping": 0.1,
         "bf16": {"enabled": True},
-        "scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": "auto"}},
+        "scheduler": {"type": "OneCycle"},
         "prescale_gradients": "auto",
     }
     found = problems(config, optim="adafactor", on_nan="ignore")
@@ -93,7 +93,7 @@ def test_all_contradictions_come_in_one_message() -> None:
         "train_batch_size=7, and rows of a step on all devices is 48",
         "gradient_clipping=0.1, and max_grad_norm is 1.0",
         "bf16.enabled=True, and bf16 is False",
-        "'scheduler': not supported",
+        "scheduler.type='OneCycle': expected one of WarmupLR",
         "prescale_gradients='auto': no argument decides",
         "optim='adafactor' with deepspeed",
         "on_nan='ignore' with deepspeed",
@@ -141,3 +141,18 @@ def test_explain_prints_what_each_entry_became() -> None:
 def test_offloading_takes_the_optimizer_of_the_arguments() -> None:
     config = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
     assert planned(config).deepspeed.config["zero_force_ds_cpu_optimizer"] is False
+
+
+def test_the_schedule_of_the_file_gets_the_numbers_of_the_arguments() -> None:
+    params = {"warmup_min_lr": "auto", "warmup_max_lr": "auto", "warmup_num_steps": "auto", "total_num_steps": "auto"}
+    config = {**CONFIG, "scheduler": {"type": "WarmupDecayLR", "params": params}}
+    found = planned(config, warmup_steps=3, max_steps=9, learning_rate=1e-3)
+    assert found.optimizer.scheduler == "WarmupDecayLR"
+    assert found.optimizer.scheduler_kwargs == {
+        "warmup_min_lr": 0.0,
+        "warmup_max_lr": 1e-3,
+        "warmup_num_steps": 3,
+        "total_num_steps": 9,
+    }
+    assert "scheduler" not in found.deepspeed.config
+    assert "lr_scheduler_type='cosine'" in "".join(problems(config, lr_scheduler_type="cosine", max_steps=9))
