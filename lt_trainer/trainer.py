@@ -1,7 +1,7 @@
 """The facade: `transformers`' Trainer as an API, Lightning's as the engine.
 
 Nothing is looped over here. `train` makes a plan of the arguments (args/plan.py), Lightning objects of the plan
-(build.py) and lets Lightning run them; module.py shows the order of a step, callbacks/bridge.py what follows one.
+(engine.py) and lets Lightning run them; module.py shows the order of a step, callbacks/bridge.py what follows one.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_ddp_gets_what_was_asked_for_where_there_are_several_processes() -> None
         "ddp_timeout": 60,
     }
     several = plan(TrainingArguments("x", devices=2, **asked), Facts(num_train_rows=8))  # type: ignore[arg-type]
-    strategy = build.with_strategy(several.trainer_flags, several)["strategy"]
+    strategy = build.with_strategy(several.trainer_flags, several, trains=True)["strategy"]
     assert strategy._ddp_kwargs == {
         "find_unused_parameters": True,
         "bucket_cap_mb": 5,
@@ -48,4 +48,4 @@ def test_ddp_gets_what_was_asked_for_where_there_are_several_processes() -> None
     assert (strategy.process_group_backend, strategy._timeout.total_seconds()) == ("gloo", 60)
     for args in (TrainingArguments("x", devices=2), TrainingArguments("x", **asked)):  # type: ignore[arg-type]
         plain = plan(args, Facts(num_train_rows=8))
-        assert build.with_strategy(plain.trainer_flags, plain) == plain.trainer_flags
+        assert build.with_strategy(plain.trainer_flags, plain, trains=True) == plain.trainer_flags

@@ -561,9 +561,3 @@ def test_numbers_go_to_csv_with_what_the_peer_does_not_have(build, tmp_path):
     assert {"train/loss", "train/learning_rate", "train/clipped_share", "step"} <= set(header.split(","))
     steps = [row.split(",")[header.split(",").index("step")] for row in rows]
     assert steps[:3] == ["1", "2", "3"]
-
-
-@pytest.mark.parametrize("name", ["push_to_hub", "create_model_card"])
-def test_what_is_not_there_yet_says_so(build, name):
-    with pytest.raises(NotImplementedError, match=f"{name} is not supported yet: "):
-        getattr(build(), name)()

@@ -13,7 +13,7 @@ from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments
 from lt_trainer.state import IntervalStrategy, SaveStrategy
 
-# The parameters that the mission document lists, with the defaults that it gives them.
+# The parameters that the documentation of `transformers` lists, with the defaults that it gives them.
 DOCUMENTED = {
     "logging_steps": 500,
     "num_train_epochs": 3.0,
@@ -40,7 +40,7 @@ def test_documented_defaults() -> None:
     assert args.report_to == ["tensorboard"]
 
 
-def test_every_default_is_that_of_transformers_but_those_that_the_mission_changes() -> None:
+def test_every_default_is_that_of_transformers_but_three_that_are_documented_otherwise() -> None:
     theirs = {f.name: f for f in dataclasses.fields(pytest.importorskip("transformers").Seq2SeqTrainingArguments)}
     ours = {f.name: f.default for f in dataclasses.fields(Seq2SeqTrainingArguments) if f.name in theirs}
     differ = {name for name, default in ours.items() if default != theirs[name].default}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -34,6 +35,13 @@ if __name__ == "__main__":
 """
 
 
+@functools.cache
+def interrupted() -> int:
+    """The status of any process that ends by KeyboardInterrupt: SIGINT's own, or 1 by what Lightning imports here."""
+    command = [sys.executable, "-c", "import lightning.pytorch; raise KeyboardInterrupt"]
+    return subprocess.run(command, check=False, capture_output=True).returncode
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_signal_to_the_group_saves_the_step(tmp_path: Path, number: int, code: int, workers: int) -> None:
@@ -50,7 +58,7 @@ def test_a_signal_to_the_group_saves_the_step(tmp_path: Path, number: int, code:
         next(line for line in process.stdout if line == "STEP 6\n")  # in the second epoch
         os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
+    assert process.returncode == (code if number == signal.SIGTERM else interrupted()), errors
     (saved,) = list_checkpoints(output_dir)
     assert saved.name == "checkpoint-7"
     assert verify(saved) is None

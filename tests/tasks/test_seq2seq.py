@@ -280,7 +280,7 @@ def test_the_ready_configuration_fits_measures_and_writes(
     (tmp_path / "new.jsonl").write_text(json.dumps({"source": "one two"}) + "\n")
     assert run("predict", "-c", config, "--test_file", tmp_path / "new.jsonl") == 0
     (answer,) = map(json.loads, capsys.readouterr().out.splitlines())
-    assert answer.keys() == {"text"}
+    assert answer.keys() == {"row", "text"}
 
 
 def test_the_ready_configuration_learns_built_in_sentences(tmp_path: Path) -> None:
