@@ -94,7 +94,8 @@ def barrier(timeout: timedelta) -> None:
     if not distributed.is_initialized():
         # Gloo for the CPU, NCCL for GPUs: Lightning takes the group that it finds. The barrier goes over the CPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=timeout)
+        count = int(os.environ.get("WORLD_SIZE") or os.environ["SLURM_NTASKS"])
+        distributed.init_process_group(backend, timeout=timeout, rank=global_rank(), world_size=count)
         atexit.register(_part)
     distributed.all_reduce(torch.zeros(1))
 

@@ -128,6 +128,12 @@ def test_models_and_data_import_no_lightning():
     assert done.stdout.strip() == "False", done.stderr
 
 
+def test_the_facade_is_imported_without_lightning():
+    """It is imported when a Trainer is made: a script that only looks at arguments does not wait for it."""
+    code = "import sys, lt_trainer\nlt_trainer.Trainer, lt_trainer.TrainingArguments\nprint('lightning' in sys.modules)"
+    assert python(code).stdout.strip() == "False"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each module")
 def test_every_module_imports_on_its_own():

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lt_trainer.drivers import driver_for
-from lt_trainer.engine import evaluation_engine
-
 if TYPE_CHECKING:
     from lt_trainer.drivers import Driver
     from lt_trainer.trainer import Trainer
@@ -18,6 +15,9 @@ def joined(facade: Trainer) -> Driver:
     Raises:
         ConfigurationError: arguments that contradict each other.
     """
+    from lt_trainer.drivers import driver_for  # Lightning takes seconds to import
+    from lt_trainer.engine import evaluation_engine
+
     lightning = evaluation_engine(facade, None).lightning
     if lightning.strategy.launcher is not None:
         lightning.strategy.launcher.launch(lightning.strategy.setup_environment, trainer=lightning)

@@ -39,9 +39,9 @@ def train(world, name, stage, processes=2, **environment):  # noqa: F811
     return run([*launched["command"], SCRIPT, str(world), str(world / name), rows], **launched["environment"])
 
 
-# Sums in another order round otherwise, and Adam makes whole steps of gradients that are nearly 0: seen in 2 of 10,000
+# Sums in another order round otherwise, and Adam makes whole steps of gradients that are nearly 0: seen in 3 of 1,000
 # weights, and through them in the norms of later steps (the first two are equal to the last digit).
-ROUNDING = {"norms": 1e-3, "unlike": 1e-3}
+ROUNDING = {"norms": 1e-3, "unlike": 1e-2}
 
 
 @pytest.fixture(scope="module")
