@@ -8,6 +8,8 @@ gathers the weights of stage 3 once: processes then need not run the same number
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -54,6 +56,8 @@ def import_deepspeed(*, on_cpu: bool) -> Any:
         )
     if on_cpu:  # a faster all-reduce for inference, which nothing here calls: compiling it takes minutes and a compiler
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    atexit.unregister(_part)
+    atexit.register(_part)
     for lock in stale_locks():
         logger.warning(
             "%s is left of an extension that was half built, and whoever needs that extension waits for it without a "
@@ -61,6 +65,20 @@ def import_deepspeed(*, on_cpu: bool) -> Any:
             *(lock, lock),
         )
     return deepspeed
+
+
+def _part() -> None:
+    """Ends the groups while Python still runs.
+
+    A thread of gloo that lets go of its last tensor later than that aborts the process: it asks for a lock that is no
+    more. The engines of earlier runs keep groups, and with them such threads, until they are collected.
+    """
+    import deepspeed
+
+    gc.collect()
+    if torch.distributed.is_initialized():
+        deepspeed.comm.destroy_process_group()
+    gc.collect()
 
 
 def stale_locks() -> list[Path]:
@@ -164,8 +182,13 @@ class ZeroDriver(DDPDriver):
 
     @property
     def forward_is_shared(self) -> bool:
-        """Stage 3 gathers the weights of each layer in each forward pass."""
-        return self.strategy.zero_stage_3
+        """Stage 3 gathers the weights of each layer in each forward pass.
+
+        Stage 2 adds up buckets of gradients that lie in the order in which they were made: with the stand-in of a blank
+        micro-batch another order on one process, and so gradients of one weight in the place of another's.
+        """
+        assert isinstance(self.strategy.config, dict)
+        return bool(self.strategy.config["zero_optimization"]["stage"] >= 2)
 
     @property
     def scales_loss(self) -> bool:

@@ -39,11 +39,6 @@ def train(world, name, stage, processes=2, **environment):  # noqa: F811
     return run([*launched["command"], SCRIPT, str(world), str(world / name), rows], **launched["environment"])
 
 
-# Sums in another order round otherwise, and Adam makes whole steps of gradients that are nearly 0: seen in 3 of 1,000
-# weights, and through them in the norms of later steps (the first two are equal to the last digit).
-ROUNDING = {"norms": 1e-3, "unlike": 1e-2}
-
-
 @pytest.fixture(scope="module")
 def whole(world):  # noqa: F811
     """A run of stage 2 on two processes that was never stopped."""
@@ -52,11 +47,11 @@ def whole(world):  # noqa: F811
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_two_processes_equal_one(world, alone, stage):  # noqa: F811
-    assert_same(world, alone, f"zero{stage}", train(world, f"zero{stage}", stage), **ROUNDING)
+    assert_same(world, alone, f"zero{stage}", train(world, f"zero{stage}", stage))
 
 
 def test_two_processes_of_stage_two_equal_one(world, alone, whole):  # noqa: F811
-    assert_same(world, alone, "zero2", whole, **ROUNDING)
+    assert_same(world, alone, "zero2", whole)
 
 
 def test_one_process_of_plain_python_equals_a_run_without(world, alone):  # noqa: F811
@@ -74,7 +69,7 @@ def stopped(world):  # noqa: F811
 
 
 @pytest.mark.parametrize(("stage", "processes"), [(2, 2), (3, 2), (1, 1), (0, 1)])
-def test_a_stopped_run_goes_on_in_any_stage_and_on_any_number(world, whole, stopped, stage, processes):  # noqa: F811
+def test_a_stopped_run_goes_on_in_any_stage_and_on_any_number(world, alone, whole, stopped, stage, processes):  # noqa: F811
     name = f"resumed-{stage}-{processes}"
     shutil.copytree(stopped, world / name)
     shutil.copy(f"{stopped}.made", world / f"{name}.made")
@@ -82,10 +77,10 @@ def test_a_stopped_run_goes_on_in_any_stage_and_on_any_number(world, whole, stop
         found = train(world, name, stage, processes, RESUME="1")
     else:
         found = run([SCRIPT, str(world), str(world / name), "4"], RESUME="1")
-    same = (stage, processes) == (2, 2)
-    assert found["history"][-1] == pytest.approx(whole["history"][-1], rel=1e-4)
-    assert_weights(world, name, "zero2", 0.0 if same else ROUNDING["unlike"])
-    if same:  # bit for bit
+    assert found["history"][-1] == pytest.approx(alone["history"][-1], rel=1e-4)
+    assert_weights(world, name)
+    if (stage, processes) == (2, 2):  # as if it had never been stopped, bit for bit
+        assert found["history"][-1] == pytest.approx(whole["history"][-1], rel=0, abs=0)
         ours, theirs = (load_file(world / n / "final" / "model.safetensors") for n in (name, "zero2"))
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
