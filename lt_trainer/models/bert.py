@@ -18,7 +18,7 @@ from lt_trainer.models.choice import MultipleChoice, NextSentence
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
-from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
+from lt_trainer.models.layers import ACTIVATIONS, Dropout, activate, add_norm
 from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import MaskedLM
 from lt_trainer.packed import PackedBatch, Read, select_rows
@@ -150,7 +150,7 @@ class BertDense(TokenWise):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, width]."""
-        return self.activation(self.dense(x_ND))
+        return activate(self.dense, x_ND, self.activation)
 
 
 class BertLayer(Layer):

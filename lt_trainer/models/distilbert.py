@@ -19,7 +19,7 @@ from lt_trainer.models.choice import MultipleChoice
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.encoder import Layers, attend_heads
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
-from lt_trainer.models.layers import ACTIVATIONS, Dropout, add_norm
+from lt_trainer.models.layers import ACTIVATIONS, Dropout, activate, add_norm
 from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import MaskedLM
 
@@ -130,7 +130,7 @@ class DistilBertFeedForward(TokenWise):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, D]."""
-        output: Tensor = self.lin2(self.activation(self.lin1(x_ND)))
+        output: Tensor = self.lin2(activate(self.lin1, x_ND, self.activation))
         return output
 
 
@@ -272,7 +272,7 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel, MaskedLM):
 
     def transform(self, x: Tensor) -> Tensor:
         """Dense, activation and norm."""
-        normed: Tensor = self.vocab_layer_norm(self.activation(self.vocab_transform(x)))
+        normed: Tensor = self.vocab_layer_norm(activate(self.vocab_transform, x, self.activation))
         return normed
 
 

@@ -20,7 +20,7 @@ from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.causal import Continues
 from lt_trainer.models.configuration import PretrainedConfig
 from lt_trainer.models.heads import HiddenStates, QuestionAnswering, SequenceClassification, TokenClassification
-from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, add_dropped
+from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, activate, add_dropped
 from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.vocabulary import CausalLM
 from lt_trainer.packed import PackedBatch, Read, select_rows
@@ -127,7 +127,7 @@ class GPT2MLP(TokenWise):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, D]."""
-        output: Tensor = self.c_proj(self.activation(self.c_fc(x_ND)))
+        output: Tensor = self.c_proj(activate(self.c_fc, x_ND, self.activation))
         return output
 
 

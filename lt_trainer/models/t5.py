@@ -24,7 +24,7 @@ from lt_trainer.models.heads import (
     SequenceClassification,
     TokenClassification,
 )
-from lt_trainer.models.layers import ACTIVATIONS, DrawnLinear, Dropout, RMSNorm, add_dropped
+from lt_trainer.models.layers import ACTIVATIONS, DrawnLinear, Dropout, RMSNorm, activate, add_dropped
 from lt_trainer.models.relative import RelativeBias
 from lt_trainer.models.running import Layer, TokenWise
 from lt_trainer.models.seq2seq import EncoderDecoder, EncoderDecoderStates, ReadsItself, Seq2SeqLM, Writes, last_end
@@ -153,7 +153,9 @@ class T5Dense(TokenWise):
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, D]."""
-        inner = self.activation(self.wi_0(x_ND)) * self.wi_1(x_ND) if self.gated else self.activation(self.wi(x_ND))
+        inner = activate(self.wi_0 if self.gated else self.wi, x_ND, self.activation)
+        if self.gated:
+            inner = inner * self.wi_1(x_ND)
         return cast("Tensor", self.wo(self.dropout(inner)))
 
 

@@ -1,11 +1,26 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lt_trainer.models.layers import ACTIVATIONS, Conv1D, Dropout, RMSNorm, add_dropped, add_norm, dropout, keep_mask
+from lt_trainer.models.layers import (
+    ACTIVATIONS,
+    Conv1D,
+    Dropout,
+    RMSNorm,
+    activate,
+    add_dropped,
+    add_norm,
+    dropout,
+    keep_mask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -109,3 +124,50 @@ def test_the_published_layer_of_gpt2_is_a_linear_one_of_the_other_layout() -> No
     x = torch.randn(3, 4)
     torch.testing.assert_close(layer(x), linear(x))
     torch.testing.assert_close(layer(x, slice(2, 5)), linear(x)[:, 2:5])
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("made", [lambda: nn.Linear(5, 20), lambda: Conv1D(20, 5)])
+def test_an_activation_over_its_projection_is_the_activation(name: str, made: Callable[[], nn.Module]) -> None:
+    projection, x = made(), torch.randn(7, 5)
+    kept = x.clone()
+    expected = ACTIVATIONS[name](projection(x))
+    with torch.no_grad():
+        assert torch.equal(activate(projection, x, ACTIVATIONS[name]), expected)
+    assert torch.equal(activate(projection, x, ACTIVATIONS[name]), expected)
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_what_a_hook_keeps_of_a_projection_stays_what_it_was(every: bool) -> None:
+    projection, x, seen = nn.Linear(5, 20), torch.randn(7, 5), []
+    keep = lambda module, args, output: seen.append(output)  # noqa: E731
+    register = nn.modules.module.register_module_forward_hook if every else projection.register_forward_hook
+    with torch.no_grad(), register(keep):
+        activate(projection, x, ACTIVATIONS["gelu"])
+    assert torch.equal(seen[0], projection(x))
+
+
+def test_what_stands_in_a_projections_place_may_return_what_it_took() -> None:
+    x = torch.randn(7, 5)
+    kept = x.clone()
+    with torch.no_grad():
+        activate(nn.Identity(), x, ACTIVATIONS["gelu"])
+    assert torch.equal(x, kept)
+
+
+class Remembering(nn.Linear):
+    """Remembers where its last output lies."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        output = super().forward(input)
+        self.address = output.data_ptr()
+        return output
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "relu"])
+def test_an_activation_takes_its_projections_memory_where_no_gradient_needs_it(name: str) -> None:
+    projection, x = Remembering(5, 20), torch.randn(7, 5)
+    with torch.no_grad():
+        assert activate(projection, x, ACTIVATIONS[name]).data_ptr() == projection.address
+    assert activate(projection, x, ACTIVATIONS[name]).data_ptr() != projection.address
