@@ -11,7 +11,7 @@ import csv
 from dataclasses import fields
 from pathlib import Path
 
-from lt_trainer.args.explain import goes_to
+from lt_trainer.advice.explain import goes_to
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments, default_of
 from lt_trainer.args.former import FORMER, Renamed
 from lt_trainer.args.plan import NOT_YET, REFUSED

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lt_trainer.args.check import ConfigurationError as ConfigurationError
     from lt_trainer.args.fields import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
     from lt_trainer.args.fields import TrainingArguments as TrainingArguments
-    from lt_trainer.args.parser import HfArgumentParser as HfArgumentParser
     from lt_trainer.callbacks.base import DefaultFlowCallback as DefaultFlowCallback
     from lt_trainer.callbacks.base import TrainerCallback as TrainerCallback
     from lt_trainer.callbacks.early_stopping import EarlyStoppingCallback as EarlyStoppingCallback
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     )
     from lt_trainer.data.language import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
     from lt_trainer.data.language import DataCollatorWithFlattening as DataCollatorWithFlattening
+    from lt_trainer.hf_argparser import HfArgumentParser as HfArgumentParser
     from lt_trainer.models.auto import AutoConfig as AutoConfig
     from lt_trainer.models.auto import AutoModel as AutoModel
     from lt_trainer.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
@@ -156,7 +156,7 @@ _HOME = {
     "ConfigurationError": "args.check",
     "Seq2SeqTrainingArguments": "args.fields",
     "TrainingArguments": "args.fields",
-    "HfArgumentParser": "args.parser",
+    "HfArgumentParser": "hf_argparser",
     "DefaultFlowCallback": "callbacks.base",
     "TrainerCallback": "callbacks.base",
     "EarlyStoppingCallback": "callbacks.early_stopping",

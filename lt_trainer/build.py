@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
-    from lt_trainer.args.fsdp import Sharding
     from lt_trainer.args.plan import Plan
     from lt_trainer.data.windows import Batch
+    from lt_trainer.sharding.fsdp import Sharding
     from lt_trainer.trainer import Trainer
 
 

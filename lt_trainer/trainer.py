@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer import scoring
-from lt_trainer.advice import advise
+from lt_trainer.advice.start import advise
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.callbacks.base import CallbackHandler, DefaultFlowCallback, TrainerCallback
 from lt_trainer.callbacks.notebook import NotebookProgressCallback

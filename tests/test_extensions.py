@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lt_trainer import ConfigurationError, Trainer, TrainingArguments
-from lt_trainer.args.explain import differences, explain
+from lt_trainer.advice.explain import differences, explain
 from lt_trainer.args.fields import arg, told
 from lt_trainer.args.hardware import Facts
 from lt_trainer.cli import main

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lt_trainer.args.check import raise_if
-
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.args.hardware import Facts
@@ -42,30 +40,24 @@ def micro_batches(args: TrainingArguments, facts: Facts, world_size: int) -> int
     return facts.num_train_rows // rows if args.dataloader_drop_last else -(-facts.num_train_rows // rows)
 
 
-def plan_duration(args: TrainingArguments, facts: Facts, world_size: int) -> Duration:
-    """Steps and epochs.
-
-    Raises:
-        ConfigurationError: there is nothing to train on, or no end.
-    """
+def plan_duration(args: TrainingArguments, facts: Facts, world_size: int) -> tuple[Duration, list[str]]:
+    """Steps and epochs, none where there is nothing to train on, or no end; and then why."""
     by_steps, accumulation = args.max_steps > 0, args.gradient_accumulation_steps
     effective = args.per_device_train_batch_size * world_size * accumulation
+    batches, none = micro_batches(args, facts, world_size), Duration(0, 0, 0.0, 0, 0, effective, by_steps)
     if not facts.has_train:
-        return Duration(0, 0, 0.0, 0, 0, effective, by_steps)
-    batches = micro_batches(args, facts, world_size)
-    problems = []
+        return none, []
     if batches == 0:
-        problems.append(_nothing(args, facts, world_size))
+        return none, [_nothing(args, facts, world_size)]
     if batches is None and not by_steps:
-        problems.append("max_steps=-1: the training data has no length, so epochs have no end; set max_steps")
-    raise_if(problems)
+        return none, ["max_steps=-1: the training data has no length, so epochs have no end; set max_steps"]
     steps_per_epoch = args.max_steps if batches is None else -(-batches // accumulation)
     max_steps = args.max_steps if by_steps else math.ceil(args.num_train_epochs * steps_per_epoch)
     epochs = max_steps / steps_per_epoch if by_steps else args.num_train_epochs
     # An epoch of unknown length has at least one step.
     max_epochs = max_steps if batches is None else math.ceil(epochs)
     warmup = args.get_warmup_steps(max_steps)
-    return Duration(max_steps, max_epochs, epochs, steps_per_epoch, warmup, effective, by_steps)
+    return Duration(max_steps, max_epochs, epochs, steps_per_epoch, warmup, effective, by_steps), []
 
 
 def _nothing(args: TrainingArguments, facts: Facts, world_size: int) -> str:

@@ -243,6 +243,14 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
         expected = {f.name: f.metadata["expects"] for f in fields(self) if f.metadata.get("expects")}
         return check.check(vars(self) | instead, expected)
 
+    def sound(self) -> Self:
+        """A copy with defaults for what is out of range, so that all else can be checked too."""
+        copied = copy.copy(self)
+        for f in fields(self):
+            if check.check_value(f.name, getattr(self, f.name), f.metadata.get("expects")):
+                setattr(copied, f.name, default_of(f))
+        return copied
+
     def assign(self, **values: Any) -> Self:
         """Sets fields to values that are read and checked as on construction.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from lt_trainer.args.check import raise_if
-
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
 
@@ -76,54 +74,65 @@ def processes(args: Asked, facts: Facts) -> tuple[str, int, int]:
     return accelerator, args.devices or max(gpus, 1), 1
 
 
-def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False) -> Hardware:
-    """Devices, strategy and precision; `shards` says whether fsdp was asked for.
-
-    Raises:
-        ConfigurationError: what is asked for cannot run on this machine.
-    """
+def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False) -> tuple[Hardware, list[str]]:
+    """Devices, strategy and precision, and what of it cannot be on this machine; `shards`: fsdp was asked for."""
     accelerator, devices, nodes = processes(args, facts)
-    gpus = facts.num_visible_devices if accelerator == "cuda" else 1
-    problems = []
-    if facts.launched and args.devices not in (None, devices):
-        problems.append(f"devices={args.devices}: the launcher started {devices} processes here; leave out devices")
-    if devices > gpus and accelerator != "cpu" and not facts.launched:
-        problems.append(f"devices={devices}: this machine offers {gpus} of {accelerator}; ask for {gpus} or fewer")
-    if facts.launched and accelerator == "cuda" and devices > gpus:
-        problems.append(
-            f"the launcher started {devices} processes on a machine with {gpus} GPU{'s' * (gpus != 1)}: expected one a "
-            f"GPU; start {gpus} (torchrun --nproc_per_node={gpus}), or pass use_cpu=True"
-        )
-    if devices > 1 and not facts.launched and facts.no_restart:
-        problems.append(
-            f"{devices} devices need a process each, which run the script again, and {facts.no_restart}: put the code "
-            "into a file and run that, or pass devices=1"
-        )
-    kind = precision(args, facts.mixed_precision)
-    if kind.startswith("16") and accelerator == "cpu":
-        asked = "fp16=True" if args.fp16 else "mixed_precision: fp16 of `accelerate config`"
-        problems.append(f"{asked}: float16 training needs a GPU and this run is on the CPU; use bf16=True")
-    if kind == "fp8":
-        problems.append(
-            "mixed_precision: fp8 of `accelerate config` is not supported; use bf16=True, or configure bf16"
-        )
-    if args.auto_find_batch_size and (args.deepspeed or shards):
-        problems.append(
-            "auto_find_batch_size=True with deepspeed or fsdp: not supported, since no step begins again there; set "
-            "per_device_train_batch_size and gradient_accumulation_steps"
-        )
-    elif args.auto_find_batch_size and devices * nodes > 1:
-        problems.append(
-            f"auto_find_batch_size=True with {devices * nodes} processes: not supported yet, since others would wait "
-            "for one that runs out of memory; set per_device_train_batch_size and gradient_accumulation_steps"
-        )
-    if args.tf32 and accelerator != "cuda":
-        problems.append(f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out")
-    if shards and accelerator == "mps":
-        problems.append("fsdp: expected GPUs of NVIDIA or CPUs, this run is on mps; leave it out, or set use_cpu=True")
-    raise_if(problems)
     strategy = "deepspeed" if args.deepspeed else "fsdp" if shards else "ddp" if devices * nodes > 1 else "auto"
-    return Hardware(accelerator, devices, nodes, strategy, kind)
+    found = Hardware(accelerator, devices, nodes, strategy, precision(args, facts.mixed_precision))
+    return found, [problem for holds, problem in _problems(args, facts, found) if holds]
+
+
+def _problems(args: TrainingArguments, facts: Facts, found: Hardware) -> list[tuple[bool, str]]:
+    accelerator, devices, launched = found.accelerator, found.devices, facts.launched
+    gpus = facts.num_visible_devices if accelerator == "cuda" else 1
+    asked = "fp16=True" if args.fp16 else "mixed_precision: fp16 of `accelerate config`"
+    shards, shrinks = found.strategy in ("deepspeed", "fsdp"), args.auto_find_batch_size
+    start = f"expected one a GPU; start {gpus} (torchrun --nproc_per_node={gpus}), or pass use_cpu=True"
+    file = "put the code into a file and run that, or pass devices=1"
+    wait = "since others would wait for one that runs out of memory"
+    rows = "set per_device_train_batch_size and gradient_accumulation_steps"
+    return [
+        (
+            launched and args.devices not in (None, devices),
+            f"devices={args.devices}: the launcher started {devices} processes here; leave out devices",
+        ),
+        (
+            devices > gpus and accelerator != "cpu" and not launched,
+            f"devices={devices}: this machine offers {gpus} of {accelerator}; ask for {gpus} or fewer",
+        ),
+        (
+            launched and accelerator == "cuda" and devices > gpus,
+            f"the launcher started {devices} processes on a machine with {gpus} GPU{'s' * (gpus != 1)}: {start}",
+        ),
+        (
+            devices > 1 and not launched and facts.no_restart is not None,
+            f"{devices} devices need a process each, which run the script again, and {facts.no_restart}: {file}",
+        ),
+        (
+            found.precision.startswith("16") and accelerator == "cpu",
+            f"{asked}: float16 training needs a GPU and this run is on the CPU; use bf16=True",
+        ),
+        (
+            found.precision == "fp8",
+            "mixed_precision: fp8 of `accelerate config` is not supported; use bf16=True, or configure bf16",
+        ),
+        (
+            shrinks and shards,
+            f"auto_find_batch_size=True with {found.strategy}: not supported, since no step begins again there; {rows}",
+        ),
+        (
+            shrinks and not shards and found.world_size > 1,
+            f"auto_find_batch_size=True with {found.world_size} processes: not supported yet, {wait}; {rows}",
+        ),
+        (
+            bool(args.tf32) and accelerator != "cuda",
+            f"tf32=True: TF32 products need an NVIDIA GPU and this run is on {accelerator}; leave it out",
+        ),
+        (
+            found.strategy == "fsdp" and accelerator == "mps",
+            "fsdp: expected GPUs of NVIDIA or CPUs, this run is on mps; leave it out, or set use_cpu=True",
+        ),
+    ]
 
 
 def precision(args: TrainingArguments, configured: str = "no") -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.cadence import Cadence, plan_cadence
 from lt_trainer.args.check import best_metric, raise_if
-from lt_trainer.args.deepspeed import DeepSpeed, plan_deepspeed
 from lt_trainer.args.duration import Duration, plan_duration
-from lt_trainer.args.fsdp import Sharding, plan_fsdp
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
+from lt_trainer.sharding.deepspeed import DeepSpeed, plan_deepspeed
+from lt_trainer.sharding.fsdp import Sharding, plan_fsdp
 
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
@@ -116,16 +116,18 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
     Raises:
         ConfigurationError: with every problem of the arguments, or of them on this machine with this data.
     """
-    sharding, found = plan_fsdp(args)
-    problems = [*args.problems(), *refusals(args), *found]
+    problems = [*args.problems(), *refusals(args)]
     if args.eval_strategy != "no" and facts.has_train and not facts.has_eval:
         problems.append(
             f"eval_strategy={str(args.eval_strategy)!r} without evaluation data: pass eval_dataset, or 'no'"
         )
-    raise_if(problems)
-    hardware = plan_hardware(args, facts, shards=sharding is not None)
-    duration = plan_duration(args, facts, hardware.world_size)
-    optimization, deepspeed = _optimization(args, duration, hardware), plan_deepspeed(args, hardware, duration)
+    args = args.sound()
+    sharding, of_fsdp = plan_fsdp(args)
+    hardware, of_hardware = plan_hardware(args, facts, shards=sharding is not None)
+    duration, of_duration = plan_duration(args, facts, hardware.world_size)
+    deepspeed, of_deepspeed = plan_deepspeed(args, hardware, duration)
+    raise_if([*problems, *of_fsdp, *of_hardware, *of_duration, *of_deepspeed])
+    optimization = _optimization(args, duration, hardware)
     if deepspeed is not None and deepspeed.schedule is not None:
         kind, kwargs = deepspeed.schedule
         optimization = replace(optimization, scheduler=kind, scheduler_kwargs=kwargs)

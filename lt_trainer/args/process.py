@@ -107,7 +107,7 @@ class ProcessView:
         Raises:
             ConfigurationError: the run cannot be made, with every problem.
         """
-        from lt_trainer.args.explain import explain
+        from lt_trainer.advice.explain import explain
 
         rows = train_rows if train_rows is None or isinstance(train_rows, int) else len(train_rows)
         facts = replace(_facts(), num_train_rows=rows, has_train=True, has_eval=eval_rows is not None)

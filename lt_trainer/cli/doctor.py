@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lt_trainer.args.doctor import examine, report
+from lt_trainer.advice.doctor import examine, report
 from lt_trainer.args.plan import plan
 from lt_trainer.cli.explain import facts_of
 

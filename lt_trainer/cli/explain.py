@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lt_trainer.advice.explain import explain
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.explain import explain
 
 if TYPE_CHECKING:
     from lt_trainer.args.hardware import Facts

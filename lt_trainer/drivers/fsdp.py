@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from lt_trainer.args.fsdp import Sharding
+    from lt_trainer.sharding.fsdp import Sharding
 
 
 class FSDP2Strategy(ModelParallelStrategy):

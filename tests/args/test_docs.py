@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lt_trainer.args.explain import GOES
+from lt_trainer.advice.explain import GOES
 from lt_trainer.args.fields import Seq2SeqTrainingArguments
 from lt_trainer.args.former import FORMER
 from lt_trainer.args.plan import NOT_YET, REFUSED

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lt_trainer.args.check import ConfigurationError
+from lt_trainer.args.check import ConfigurationError, raise_if
 from lt_trainer.args.duration import Duration, plan_duration
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
@@ -16,7 +16,9 @@ GRID = list(itertools.product(range(1, 41), range(1, 6), range(1, 6)))
 
 def duration(rows: int | None, world_size: int = 1, batches: int | None = None, **arguments: object) -> Duration:
     args = TrainingArguments(**{"output_dir": "out", **arguments})  # type: ignore[arg-type]
-    return plan_duration(args, Facts(num_train_rows=rows, num_train_batches=batches), world_size)
+    found, problems = plan_duration(args, Facts(num_train_rows=rows, num_train_batches=batches), world_size)
+    raise_if(problems)
+    return found
 
 
 def test_a_short_last_batch_and_a_short_last_window_count() -> None:
@@ -71,7 +73,7 @@ def test_data_without_length_needs_max_steps() -> None:
 
 
 def test_without_training_data_there_are_no_steps() -> None:
-    assert plan_duration(TrainingArguments("out"), Facts(has_train=False), 1).max_steps == 0
+    assert plan_duration(TrainingArguments("out"), Facts(has_train=False), 1)[0].max_steps == 0
 
 
 def test_no_rows_and_no_batch_are_refused() -> None:

@@ -186,7 +186,7 @@ def test_subclass_with_fields_of_its_own() -> None:
 def test_arguments_and_state_do_not_import_torch() -> None:
     code = (
         "import sys, lt_trainer.state\n"
-        "from lt_trainer.args import cadence, check, duration, explain, fields, hardware, plan\n"
+        "from lt_trainer.args import cadence, check, duration, fields, hardware, plan\n"
         "args = fields.TrainingArguments('out')\n"
         "plan.plan(args, hardware.Facts(num_train_rows=8))\n"
         "assert not {'torch', 'lightning', 'numpy', 'transformers', 'datasets'} & set(sys.modules)"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lt_trainer.args.check import ConfigurationError
+from lt_trainer.args.check import ConfigurationError, raise_if
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts, Hardware, plan_hardware
 
@@ -10,7 +10,9 @@ GPUS = Facts(accelerator="cuda", num_visible_devices=4)
 
 
 def hardware(facts: Facts, **arguments: object) -> Hardware:
-    return plan_hardware(TrainingArguments(**{"output_dir": "out", **arguments}), facts)  # type: ignore[arg-type]
+    found, problems = plan_hardware(TrainingArguments(**{"output_dir": "out", **arguments}), facts)  # type: ignore[arg-type]
+    raise_if(problems)
+    return found
 
 
 def test_one_process_on_a_cpu() -> None:

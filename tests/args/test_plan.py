@@ -76,6 +76,33 @@ def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
     ]
 
 
+def test_what_is_wrong_with_values_devices_length_and_deepspeed_comes_in_one_error() -> None:
+    args = TrainingArguments(
+        "out", tf32=True, save_on_each_node=True, deepspeed={"zero_optimization": {"stage": 7}, "gradient_clipping": 9}
+    )
+    args.learning_rate = -1.0
+    with pytest.raises(ConfigurationError) as caught:
+        plan(args, Facts(num_train_rows=0))
+    told = [
+        "learning_rate=-1.0: expected 0 or more",
+        "save_on_each_node=True: not supported",
+        "tf32=True: TF32 products need an NVIDIA GPU",
+        "the training data set is empty",
+        "deepspeed: zero_optimization.stage=7",
+        "deepspeed: gradient_clipping=9, and max_grad_norm is 1.0",
+    ]
+    assert [problem[: len(text)] for problem, text in zip(caught.value.problems, told, strict=True)] == told
+
+
+def test_fsdp_is_told_with_the_rest() -> None:
+    args = TrainingArguments("out", fsdp="hybrid_shard", auto_find_batch_size=True, deepspeed="no.json")
+    with pytest.raises(ConfigurationError) as caught:
+        plan(args, Facts())
+    text = str(caught.value)
+    for part in ("fsdp='hybrid_shard'", "fsdp and deepspeed", "auto_find_batch_size", "max_steps=-1", "no.json"):
+        assert text.count(part) == 1, part
+
+
 def test_values_changed_after_construction_count() -> None:
     args = TrainingArguments("out")
     args.max_steps, args.use_cpu, args.learning_rate = 2, True, 1e-3

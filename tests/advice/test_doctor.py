@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from lt_trainer.args.doctor import TRIAL, Finding, examine, report, summary
+from lt_trainer.advice.doctor import TRIAL, Finding, examine, report, summary
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import Plan, plan

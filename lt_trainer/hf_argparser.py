@@ -11,15 +11,14 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lt_trainer.args.check import near
+from lt_trainer.args.check import SWITCHES, near
 from lt_trainer.args.former import FORMER, Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
-WORDS = {"true": True, "yes": True, "t": True, "y": True, "1": True}
-WORDS |= {"false": False, "no": False, "f": False, "n": False, "0": False}
+WORDS = {**SWITCHES, "t": True, "y": True, "f": False, "n": False}
 
 
 class HfArgumentParser(ArgumentParser):

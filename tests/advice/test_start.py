@@ -27,7 +27,7 @@ def advice(
         with caplog.at_level(logging.WARNING):
             for _ in range(trains):
                 trainer.train()
-        return [record.getMessage() for record in caplog.records if record.name == "lt_trainer.advice"]
+        return [record.getMessage() for record in caplog.records if record.name == "lt_trainer.advice.start"]
 
     return run
 

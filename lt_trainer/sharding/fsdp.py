@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.args.check import near
+from lt_trainer.args.check import SWITCHES, near
+from lt_trainer.sharding.common import optimizer_problems, read_settings
 
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
@@ -46,7 +44,6 @@ HINTS = {
 }
 NAMES = {"transformer_cls_names_to_wrap": "transformer_layer_cls_to_wrap", "sharding_strategy": "reshard_after_forward"}
 READ = ("transformer_layer_cls_to_wrap", "min_num_params", "auto_wrap_policy", "activation_checkpointing")
-OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "sgd", "adagrad", "rmsprop")
 
 
 @dataclass(frozen=True)
@@ -105,17 +102,9 @@ def _problem_of(word: Any) -> str | None:
 
 def _config(given: Any) -> tuple[dict[str, Any], list[str]]:
     """The settings by their names of today, without a leading `fsdp_`."""
-    source = "fsdp_config"
-    if isinstance(given, str) and given:
-        source = f"fsdp_config={given!r}"
-        try:
-            given = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return {}, [f"{source}: expected a dict or a JSON file, which cannot be read: {error}"]
-    if not isinstance(given or {}, Mapping):
-        return {}, [f"{source}: expected a dict, received {given!r:.80}"]
-    names = [str(name).removeprefix("fsdp_") for name in given or {}]
-    return {NAMES.get(n, n): value for n, value in zip(names, (given or {}).values(), strict=True)}, []
+    settings, problems = read_settings("fsdp_config", given or None)
+    names = [str(name).removeprefix("fsdp_") for name in settings]
+    return {NAMES.get(n, n): value for n, value in zip(names, settings.values(), strict=True)}, problems
 
 
 def _setting(name: str, value: Any) -> dict[str, Any]:
@@ -152,10 +141,9 @@ def _setting(name: str, value: Any) -> dict[str, Any]:
 
 
 def _read_bool(value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if str(value).lower() not in known:
+    if str(value).lower() not in SWITCHES:
         raise ValueError("expected true or false")
-    return known[str(value).lower()]
+    return SWITCHES[str(value).lower()]
 
 
 def _read_count(value: Any) -> int:
@@ -173,9 +161,4 @@ def _contradictions(args: TrainingArguments) -> list[str]:
         found.append("fsdp and deepspeed: expected one of them at most; leave one out")
     if args.torch_compile:
         found.append("torch_compile=True with fsdp: not supported; leave one of them out")
-    if str(args.optim) not in OPTIMIZERS:
-        found.append(
-            f"optim={str(args.optim)!r} with fsdp: expected one that treats each weight by itself "
-            f"({', '.join(OPTIMIZERS[:2] + OPTIMIZERS[4:])}), since a process holds parts of the weights"
-        )
-    return found
+    return found + optimizer_problems(args, "fsdp")

@@ -6,9 +6,9 @@ import pytest
 
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import TrainingArguments
-from lt_trainer.args.fsdp import Sharding
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import Plan, plan
+from lt_trainer.sharding.fsdp import Sharding
 
 FACTS = Facts(num_train_rows=100, world_size=2, local_world_size=2, launched=True)
 
@@ -65,7 +65,7 @@ def test_fsdp_config_may_be_a_file(tmp_path) -> None:
     file = tmp_path / "fsdp.json"
     file.write_text(json.dumps({"fsdp_min_num_params": 5}))
     assert planned(fsdp=True, fsdp_config=str(file)).sharding == Sharding(min_num_params=5)
-    with pytest.raises(ConfigurationError, match=r"no\.json.*cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"no\.json.*found no such file.*did you mean 'fsdp\.json'"):
         planned(fsdp=True, fsdp_config=str(tmp_path / "no.json"))
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from lt_trainer.advice.explain import differences, explain, unused
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.explain import differences, explain, unused
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lt_trainer.advice.explain import explain
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.explain import explain
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import plan

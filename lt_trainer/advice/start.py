@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lt_trainer.args.doctor import examine, summary
-from lt_trainer.args.explain import unused
+from lt_trainer.advice.doctor import examine, summary
+from lt_trainer.advice.explain import unused
 from lt_trainer.launchers import notes_on_accelerate
 
 if TYPE_CHECKING:

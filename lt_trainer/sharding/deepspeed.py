@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.args.check import ConfigurationError, near, raise_if
+from lt_trainer.args.check import near
+from lt_trainer.sharding.common import optimizer_problems, read_settings
 
 if TYPE_CHECKING:
     from lt_trainer.args.duration import Duration
@@ -15,19 +14,18 @@ if TYPE_CHECKING:
     from lt_trainer.args.hardware import Hardware
 
 STAGES = (1, 2, 3)
-ELEMENTWISE = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "sgd", "adagrad", "rmsprop")
 # What "auto" means where no argument decides: DeepSpeed's own default, so the entry is left out.
 OWN_DEFAULTS = (
     "zero_optimization.reduce_bucket_size",
     "zero_optimization.stage3_prefetch_bucket_size",
     "zero_optimization.stage3_param_persistence_threshold",
 )
-# Entries that are carried out here, or by Lightning, and are not handed on.
 SCHEDULES = {  # by DeepSpeed's names, with what each takes
     "WarmupLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "warmup_type"),
     "WarmupDecayLR": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "warmup_type", "total_num_steps"),
     "WarmupCosineLR": ("warmup_min_ratio", "warmup_num_steps", "warmup_type", "total_num_steps", "cos_min_ratio"),
 }
+# Sections that are carried out here, or by Lightning, and are not handed on.
 OURS = ("train_batch_size", "gradient_accumulation_steps", "optimizer", "scheduler")
 _REFUSED = {
     "amp": "leave it out; set bf16=True or fp16=True",
@@ -63,56 +61,33 @@ class DeepSpeed:
         return int(self.config["zero_optimization"]["stage"])
 
 
-def plan_deepspeed(args: TrainingArguments, hardware: Hardware, duration: Duration) -> DeepSpeed | None:
-    """Decides the configuration of `args.deepspeed`; None where there is none.
+def plan_deepspeed(
+    args: TrainingArguments, hardware: Hardware, duration: Duration
+) -> tuple[DeepSpeed | None, list[str]]:
+    """The configuration of `args.deepspeed`, None where there is none, and all that is wrong with it.
 
-    Raises:
-        ConfigurationError: it cannot be read, contradicts the arguments, or asks for what is not there (all at once).
+    That is: it cannot be read, contradicts the arguments, or asks for what is not there.
     """
     if not args.deepspeed:
-        return None
-    given = read_config(args.deepspeed)
-    decided = _decisions(args, hardware, duration)
-    entries = _flat(given)
-    problems = [*_refusals(args, given), *_unknown_autos(entries, decided), *_contradictions(entries, decided)]
-    raise_if(problems)
+        return None, []
+    given, problems = read_settings("deepspeed", args.deepspeed)
+    decided, entries = _decisions(args, hardware, duration), _flat(given)
+    if not problems:
+        problems = [*_refusals(args, given), *_unknown_autos(entries, decided), *_contradictions(entries, decided)]
+    if problems:
+        return None, problems
     rows = [(name, *_decided(name, value, decided)) for name, value in entries.items()]
     rows += [
         (name, value, by)
         for name, (value, by) in decided.items()
         if name in ("gradient_clipping", "train_micro_batch_size_per_gpu") and name not in entries
     ]
-    return DeepSpeed(_config(rows), tuple(rows))
-
-
-def read_config(value: Any) -> dict[str, Any]:
-    """A configuration from a dict or the path of a JSON file.
-
-    Raises:
-        ConfigurationError: no such file, or no JSON object in it (says where it breaks).
-    """
-    if isinstance(value, dict):
-        return value
-    path = Path(str(value))
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        beside = [p.name for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        problem = (
-            f"deepspeed={str(value)!r}: expected a dict or a JSON file, found no such file in {path.parent.resolve()}"
-        )
-        raise ConfigurationError([f"{problem}{near(path.name, beside)}; name one that is there"]) from None
-    except (OSError, ValueError) as error:
-        problem = f"deepspeed={str(value)!r}: expected a JSON file, and it cannot be read: {error}"
-        raise ConfigurationError([f"{problem}; correct it"]) from error
-    if not isinstance(found, dict):
-        problem = f"deepspeed={str(value)!r}: expected a JSON object, found {found!r:.80}"
-        raise ConfigurationError([f'{problem}; write {{"zero_optimization": {{"stage": 2}}}}'])
-    return found
+    return DeepSpeed(_config(rows), tuple(rows)), []
 
 
 def _decisions(args: TrainingArguments, hardware: Hardware, duration: Duration) -> dict[str, tuple[Any, str]]:
-    """What the arguments say of entries: name with dots -> (value, argument)."""
+    """What the arguments say of entries: name with dots -> (value, argument). None: they cannot, without steps."""
+    steps = duration.max_steps or None
     return {
         "train_batch_size": (duration.effective_batch_size, "rows of a step on all devices"),
         "train_micro_batch_size_per_gpu": (args.per_device_train_batch_size, "per_device_train_batch_size"),
@@ -122,8 +97,8 @@ def _decisions(args: TrainingArguments, hardware: Hardware, duration: Duration) 
         "bf16.enabled": (hardware.precision.startswith("bf16"), "bf16"),
         "scheduler.params.warmup_min_lr": (0.0, "DeepSpeed's default"),
         "scheduler.params.warmup_max_lr": (args.learning_rate, "learning_rate"),
-        "scheduler.params.warmup_num_steps": (max(1, duration.warmup_steps), "warmup_steps"),
-        "scheduler.params.total_num_steps": (duration.max_steps, "the steps of the run"),
+        "scheduler.params.warmup_num_steps": (steps and max(1, duration.warmup_steps), "warmup_steps"),
+        "scheduler.params.total_num_steps": (steps, "the steps of the run"),
         "optimizer.params.lr": (args.learning_rate, "learning_rate"),
         "optimizer.params.betas": ([args.adam_beta1, args.adam_beta2], "adam_beta1 and adam_beta2"),
         "optimizer.params.eps": (args.adam_epsilon, "adam_epsilon"),
@@ -145,18 +120,12 @@ def _refusals(args: TrainingArguments, given: dict[str, Any]) -> list[str]:
             f"deepspeed: optimizer.type={kind!r} with optim={str(args.optim)!r}: expected AdamW in both; leave the "
             "section 'optimizer' out, and the arguments decide"
         )
-    if str(args.optim) not in ELEMENTWISE:
-        problems.append(
-            f"optim={str(args.optim)!r} with deepspeed: ZeRO cuts flattened weights into shards, and one that looks "
-            f"at whole matrices cannot step these; expected one of {', '.join(ELEMENTWISE[:2] + ELEMENTWISE[4:])}"
-        )
+    problems += optimizer_problems(args, "deepspeed")
     problems += _schedule_problems(args, given.get("scheduler") or {})
     if args.on_nan == "ignore":
         problems.append("on_nan='ignore' with deepspeed: it leaves such steps out by itself; use 'stop' or 'skip'")
     if stage == 3 and getattr(args, "predict_with_generate", False):
         problems.append("predict_with_generate=True with deepspeed stage 3: not supported yet; use stage 2")
-    if args.fsdp:
-        problems.append("fsdp and deepspeed: expected one at most; leave one of them out")
     return problems
 
 
@@ -191,11 +160,12 @@ def _unknown_autos(entries: dict[str, Any], decided: dict[str, Any]) -> list[str
 
 
 def _contradictions(entries: dict[str, Any], decided: dict[str, tuple[Any, str]]) -> list[str]:
+    known = {name: value for name, (value, _) in decided.items() if value is not None}
     return [
         f"deepspeed: {name}={value!r}, and {decided[name][1]} is {decided[name][0]!r}: expected the same; "
         "write 'auto', and the argument decides"
         for name, value in entries.items()
-        if name in decided and value not in ("auto", decided[name][0]) and not name.endswith("min_lr")
+        if value not in ("auto", known.get(name, value)) and not name.endswith("min_lr")
     ]
 
 
