@@ -120,7 +120,7 @@ class Columns:
 
     def batch(self, index: int) -> Any:
         """The nest of one batch, as it came; None where none was kept."""
-        return _map(lambda column: column.batch(index), self._nest) if index < self._count else None
+        return map_nest(lambda column: column.batch(index), self._nest) if index < self._count else None
 
     @property
     def num_bytes(self) -> int:
@@ -131,7 +131,7 @@ class Columns:
             nonlocal total
             total += column.num_bytes
 
-        _map(add, self._nest)
+        map_nest(add, self._nest)
         return total
 
     def whole(self, order: np.ndarray[Any, Any] | None = None) -> Any:
@@ -140,7 +140,7 @@ class Columns:
             return None
         if not self.concatenates:
             return [self.batch(i) for i in range(self._count)]
-        return _map(lambda column: column.whole(order), self._nest)
+        return map_nest(lambda column: column.whole(order), self._nest)
 
 
 def _grow(nest: Any, batch: Any, in_memory: int) -> Any:
@@ -156,11 +156,12 @@ def _grow(nest: Any, batch: Any, in_memory: int) -> Any:
     return column
 
 
-def _map(function: Callable[[Any], Any], nest: Any) -> Any:
-    if isinstance(nest, tuple):
-        return tuple(_map(function, item) for item in nest)
+def map_nest(function: Callable[[Any], Any], nest: Any) -> Any:
+    """A nest with the function's result in the place of each leaf but None; lists become tuples."""
+    if isinstance(nest, tuple | list):
+        return tuple(map_nest(function, item) for item in nest)
     if isinstance(nest, dict):
-        return {key: _map(function, item) for key, item in nest.items()}
+        return {key: map_nest(function, item) for key, item in nest.items()}
     return None if nest is None else function(nest)
 
 
@@ -190,17 +191,17 @@ def to_numpy(nest: Any) -> Any:
     Raises:
         TypeError: something that is neither a tensor nor an array (names its type).
     """
-    if isinstance(nest, torch.Tensor):
-        nest = nest.detach()
-        return (nest.float() if nest.dtype == torch.bfloat16 else nest).cpu().numpy()
-    if isinstance(nest, tuple | list):
-        return tuple(to_numpy(item) for item in nest)
-    if isinstance(nest, dict):
-        return {key: to_numpy(item) for key, item in nest.items()}
-    if nest is None or isinstance(nest, np.ndarray | np.generic):
-        return nest
+    return map_nest(_array, nest)
+
+
+def _array(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        leaf = leaf.detach()
+        return (leaf.float() if leaf.dtype == torch.bfloat16 else leaf).cpu().numpy()
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf
     raise TypeError(
-        f"predictions: expected tensors among the model's outputs, received {type(nest).__name__}: "
+        f"predictions: expected tensors among the model's outputs, received {type(leaf).__name__}: "
         "name that output in ignore_keys"
     )
 

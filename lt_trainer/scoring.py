@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
+from lt_trainer.arrays import map_nest
 from lt_trainer.evaluation import Evaluation, Kept
 from lt_trainer.state import EvalLoopOutput, EvalPrediction
 
@@ -42,7 +43,7 @@ class Scorer:
             return
         if self._pending is not None:
             self._call(self._pending, compute_result=False)
-        self._pending = Kept(*map(_own, kept))
+        self._pending = Kept(*(map_nest(_own, nest) for nest in kept))
 
     def _call(self, kept: Kept, **options: bool) -> Any:
         assert self.compute_metrics is not None
@@ -71,7 +72,7 @@ class Scorer:
                 if driver.rank == 0 and failure is None:
                     try:
                         with driver.alone():
-                            self.add(Kept(*map(_tensors, batch)))
+                            self.add(Kept(*(map_nest(torch.from_numpy, nest) for nest in batch)))
                     except Exception as error:  # the others are still sending: it is raised after them
                         failure = error
         return driver.first(lambda: self._last(failure))
@@ -127,8 +128,9 @@ def evaluate(
     driver = engine.driver
     kept = evaluation.collect(driver, everywhere=predicts) if predicts or not scorer.by_batch else Kept()
     loss, num_rows = evaluation.loss(driver), evaluation.num_rows(driver)
-    own = facade.task.scores(driver) if facade.task is not None and loss is not None else {}
-    own |= facade.task.loss_scores(loss) if facade.task is not None and loss is not None else {}
+    own: Metrics = {}
+    if facade.task is not None and loss is not None:
+        own = facade.task.scores(driver) | facade.task.loss_scores(loss)
     if facade.model_preparation_time is not None:
         own["model_preparation_time"] = facade.model_preparation_time
     metrics = ({} if loss is None else {"loss": loss}) | own | scorer.result(evaluation, driver, kept)
@@ -234,19 +236,7 @@ def speed_metrics(prefix: str, start: float, num_rows: float, num_steps: int) ->
     }
 
 
-def _own(nest: Any) -> Any:
-    """Tensors that outlive the pass: those of inference mode cannot enter a metric that is updated in place later."""
-    if isinstance(nest, torch.Tensor):
-        with torch.inference_mode(False):
-            return nest.clone()
-    if isinstance(nest, tuple | list):
-        return tuple(map(_own, nest))
-    return {key: _own(item) for key, item in nest.items()} if isinstance(nest, dict) else nest
-
-
-def _tensors(nest: Any) -> Any:
-    if isinstance(nest, np.ndarray):
-        return torch.from_numpy(nest)
-    if isinstance(nest, tuple):
-        return tuple(map(_tensors, nest))
-    return {key: _tensors(item) for key, item in nest.items()} if isinstance(nest, dict) else nest
+def _own(leaf: Any) -> Any:
+    """A tensor that outlives the pass: one of inference mode cannot enter a metric that is updated in place later."""
+    with torch.inference_mode(False):
+        return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
