@@ -81,11 +81,11 @@ class Setters:
         report_to: str | list[str] = "none",
         level: str = "passive",
         first_step: bool = False,
-        nan_inf_filter: bool = True,
-        on_each_node: bool = True,
-        replica_level: str = "warning",
+        nan_inf_filter: bool = False,
+        on_each_node: bool = False,
+        replica_level: str = "passive",
     ) -> Self:
-        """When and where to log. The last three keep the defaults of the fields; `transformers` changes them here."""
+        """When and where to log. The last three have other defaults here than as fields, as in `transformers`."""
         return self.assign(
             logging_strategy=strategy,
             logging_steps=steps,
