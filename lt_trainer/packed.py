@@ -232,7 +232,7 @@ def unpack(x_ND: Tensor, packed: PackedBatch, fill: float = 0.0) -> Tensor:
     """Puts packed values [N, ...] back where they were: [B, T, ...], with `fill` at pad positions."""
     rows, width = packed.padded_shape
     flat = x_ND.new_full((rows * width, *x_ND.shape[1:]), fill)
-    return flat.index_copy(0, packed.index_N, x_ND).view(rows, width, *x_ND.shape[1:])
+    return flat.index_copy_(0, packed.index_N, x_ND).view(rows, width, *x_ND.shape[1:])  # no third copy of logits
 
 
 class _Select(torch.autograd.Function):
