@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,6 +13,10 @@ from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import Optimization, plan
 from lt_trainer.optim import SCHEDULES, create_scheduler, schedule
+from tests.faults import runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def optimization(**arguments: Any) -> Optimization:
@@ -72,6 +76,35 @@ def test_every_rate_equals_that_of_transformers(name: str, kwargs: dict[str, Any
         found = rates(create_scheduler(ours, planned), ours, steps)
         expected = rates(get_scheduler(name, theirs, warmup, total, kwargs), theirs, steps)
         assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_each_step_of_a_run_has_the_rate_of_its_number(tmp_path: Path, name: str, accumulation: int) -> None:
+    """Three epochs of 16 rows: with 3 micro-batches of 3 rows a step, each epoch ends in a short batch and window."""
+    transformers = pytest.importorskip("transformers")
+    kwargs = next(kwargs for case, kwargs in reversed(CASES) if case == name)
+    rate, batches = 0.1, 6
+    steps = 3 * -(-batches // accumulation)
+    trainer = runs.build(
+        tmp_path,
+        max_steps=-1,
+        num_train_epochs=3,
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=rate,
+        lr_scheduler_type=name,
+        lr_scheduler_kwargs=kwargs,
+        warmup_steps=2,
+        save_strategy="no",
+    )
+    trainer.train()
+    found = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=rate)
+    expected = rates(transformers.get_scheduler(name, optimizer, 2, steps, kwargs), optimizer, steps)
+    assert len(found) == steps
+    assert found == pytest.approx(expected[:-1], rel=1e-12, abs=1e-15)
+    assert trainer.lr_scheduler.get_last_lr()[0] == pytest.approx(expected[-1], rel=1e-12, abs=1e-15)
 
 
 def test_every_schedule_is_compared() -> None:

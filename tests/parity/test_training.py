@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lt_trainer
+from tests import families
 from tests.parity.beside import entries, rows_for, train
 
 transformers = pytest.importorskip("transformers")
@@ -95,3 +96,39 @@ def test_a_checkpoint_of_ours_opens_in_transformers(tiny_bert, tmp_path):
     assert state.global_step == 2
     optimizer = torch.load(folder / "optimizer.pt", weights_only=True)
     assert set(optimizer) == {"state", "param_groups"}
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bfloat16"])
+def test_norms_of_gradients_equal_those_of_transformers_for_gpt2(tmp_path, bf16):
+    """Rows of one length: elsewhere the mean of `transformers` depends on how a step is cut up."""
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 16, "vocab_size": 60}
+    config = transformers.GPT2Config(**sizes, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+    folder = families.write(tmp_path / "model", config, "CausalLM")
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 60, (24, 12), generator=draw).tolist()
+    norms = []
+    for library in (lt_trainer, transformers):
+        arguments = library.TrainingArguments(
+            output_dir=str(tmp_path / "run"),
+            max_steps=12,
+            per_device_train_batch_size=4,
+            learning_rate=1e-3,
+            max_grad_norm=0.01,  # clips every step, whatever the mean is over
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            bf16=bf16,
+        )
+        trainer = library.Trainer(
+            model=library.AutoModelForCausalLM.from_pretrained(folder),
+            args=arguments,
+            train_dataset=[{"input_ids": row, "labels": row} for row in ids],
+            data_collator=library.default_data_collator,
+        )
+        trainer.train()
+        norms.append(entries(trainer, "grad_norm"))
+    assert len(norms[0]) == 12
+    # Theirs shifts labels and divides by 12 a row where 11 are targets.
+    assert norms[0] == pytest.approx([norm * 12 / 11 for norm in norms[1]], rel=3e-2 if bf16 else 1e-5)
