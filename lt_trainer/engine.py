@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -14,11 +14,9 @@ from lt_trainer import build, loaders, private, rehearsal, scoring, user_steps
 from lt_trainer.agreement import agree, signature
 from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
-from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
 from lt_trainer.checkpoint.format import CheckpointState, read_checkpoint
 from lt_trainer.checkpoint.resume import check_optimizer, differences, read_state
-from lt_trainer.checkpoint.rng import rng_state
-from lt_trainer.checkpoint.saver import Saver, files_beside, load_whole, model_parts, tokenizer_files
+from lt_trainer.checkpoint.saver import load_whole
 from lt_trainer.data.checks import check_batch
 from lt_trainer.data.loaders import BatchLoader, BatchWindows, DealtWindows, length_of
 from lt_trainer.data.windows import Passes
@@ -31,6 +29,7 @@ from lt_trainer.module import StepModule
 from lt_trainer.neftune import noisy_embeddings
 from lt_trainer.optim import Watcher, optimizer_class
 from lt_trainer.overrides import is_overridden, makes_optimizer
+from lt_trainer.saves import Saves
 from lt_trainer.state import TrainerState
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PASS_ROWS = 64  # of an evaluation that come to the module together
-SMALL_STATE = 32 * 2**20  # bytes: written faster than a thread is worth, and `on_save` comes in its usual place
 
 
 class Engine:
@@ -139,30 +137,12 @@ class TrainingEngine(Engine):
         steps = plan.duration.max_steps
         self.loader, self.sampler = loaders.windows_of(batches, plan.loader, training=True, steps=steps)
         self.num_train_rows = facade.num_examples(batches)
-        self.saver = Saver(
-            facade.args.output_dir or "",
-            plan.saving,
-            is_writer=self.lightning.global_rank == 0,
-            saves=plan.cadence.saving.kind != "no",
-        )
-        self.writer, self.host_copies, self.signals = BackgroundWriter(), HostCopies(), StopSignals()
-        self.bridge = Bridge(
-            facade,
-            self.sampler,
-            self.signals,
-            saves=plan.cadence.saving.kind,
-            keeps_best=plan.saving.load_best,
-            evaluates_first=plan.cadence.eval_on_start,
-            empties_cache=facade.args.torch_empty_cache_steps,
-            filters_nan=facade.args.on_nan == "ignore" and facade.args.logging_nan_inf_filter,
-            rehearse=lambda: rehearsal.rehearse(self),
-        )
+        self.saves, self.signals = Saves(self), StopSignals()
+        self.bridge = Bridge(self)
         self.lightning.callbacks.append(self.bridge)  # type: ignore[attr-defined]
-        self.module.hooks.votes, self.module.hooks.before_stop = self._votes, self._save_step_before
-        self.module.hooks.agree = self._agree
+        hooks = self.module.hooks
+        hooks.votes, hooks.before_stop, hooks.agree = self._votes, self.saves.save_step_before, self._agree
         self._restored: tuple[CheckpointState, Path] | None = None
-        self._unannounced: list[TrainerState] = []  # states whose checkpoint is being written
-        self._announced = self._failed = 0
 
     def start(self, resume: str | bool | None) -> TrainerState:
         """The state to begin with; with `resume` the model, and later everything else, goes on from a checkpoint.
@@ -185,12 +165,13 @@ class TrainingEngine(Engine):
             "is_local_process_zero": self.lightning.local_rank == 0,
             "is_world_process_zero": self.lightning.global_rank == 0,
         }
-        if str(resume).lower() == "true" and not self.saver.output_dir.is_dir():
-            self.saver.locate(True)  # says that there is nothing, and makes no folder
-        self.saver.prepare(self._bytes_of_a_save())
+        saver = self.saves.saver
+        if str(resume).lower() == "true" and not saver.output_dir.is_dir():
+            saver.locate(True)  # says that there is nothing, and makes no folder
+        saver.prepare(self.saves.estimated_size())
         if str(resume).lower() in ("none", "false", ""):
             return TrainerState(**now)  # type: ignore[arg-type]
-        folder = self.saver.locate(True if str(resume).lower() == "true" else str(resume))
+        folder = saver.locate(True if str(resume).lower() == "true" else str(resume))
         saved = read_checkpoint(folder)
         self._restored = saved, folder
         self._check_same_batches(saved, folder)
@@ -201,8 +182,6 @@ class TrainingEngine(Engine):
         state = read_state(saved.trainer_state, folder, now)
         epoch, steps = self.bridge.restore(saved, state, duration.steps_per_epoch, self.lightning.global_rank)
         private.go_on_from(self.lightning, epoch=epoch, global_step=state.global_step)
-        if self.facade.args.ignore_data_skip:
-            steps = self.bridge.begin_with_the_first_row()
         self.sampler.epoch, self.sampler.start = epoch, steps
         self.facade.callback_handler.restore(state.stateful_callbacks or {})
         logger.warning("going on from %s, step %d of %d", folder, state.global_step, state.max_steps)
@@ -219,7 +198,7 @@ class TrainingEngine(Engine):
             with self.signals, noisy_embeddings(self.facade.model, self.facade.args.neftune_noise_alpha):
                 self.lightning.fit(self.module, train_dataloaders=self.loader)
                 self.module.set_optimizer_mode("eval")
-                self.collect()
+                self.saves.collect()
                 self.driver.finish(self.facade.model)
         except SystemExit:  # Lightning's answer to KeyboardInterrupt
             self.signals.leave()
@@ -230,122 +209,25 @@ class TrainingEngine(Engine):
         """Ends what is being written, and leaves the folder to others; also after an error."""
         if isinstance(self.batches, BatchLoader):
             self.batches.close()
-        try:
-            self.writer.join()
-        finally:
-            self.saver.release()
+        self.saves.close()
 
     def mean_loss(self) -> float:
         """The mean loss of a step, over all steps of the run but those skipped, also those before a resume."""
-        self.bridge.flush(self.module)
-        return self.bridge.total_loss / max(self.facade.state.global_step - self.bridge.skipped_steps, 1)
+        tally = self.bridge.tally
+        tally.flush(self.driver)
+        return tally.total_loss / max(self.facade.state.global_step - tally.skipped_steps, 1)
+
+    def rehearse(self) -> None:
+        """Raises where an evaluation of this run is going to fail."""
+        rehearsal.rehearse(self)
 
     def watch(self, metrics: Mapping[str, float]) -> None:
         """Steps a schedule that follows a metric of the evaluation; any other has stepped with the optimizer."""
         scheduler = self.facade.lr_scheduler
         if isinstance(scheduler, Watcher):
-            scheduler.step(self.saver.metric(metrics, self.plan.saving.metric_for_best or "eval_loss"))
+            scheduler.step(self.saves.saver.metric(metrics, self.plan.saving.metric_for_best or "eval_loss"))
 
-    # ---- saving
-
-    def save_checkpoint(self, *, is_best: bool) -> None:
-        """Saves the state of this step on every process; a large one is copied to host memory and written meanwhile."""
-        self.collect()
-        self.bridge.store_flos()
-        contents = self._contents()
-        state = self.saver.begin(self.facade.state, is_best=is_best)
-        parts = (dict(contents.model_state), contents.optimizer)
-        large = num_bytes(parts) > SMALL_STATE
-        if self.saver.is_writer:
-            if large:
-                contents.model_state, contents.optimizer = self.host_copies.copy(parts)
-            write = self.writer.submit if large else self.writer.run
-            write(partial(self.saver.write, contents, state), f"checkpoint-{state.global_step}")
-        self._unannounced.append(state)
-        if not large:
-            self.collect()
-
-    def save_best(self) -> None:
-        """Keeps the weights of this step where no checkpoint is due; they are written meanwhile."""
-        self.collect()
-        facade = self.facade
-        self.saver.begin_best(facade.state)
-        with self.driver.whole(facade.model):
-            weights, config = model_parts(facade.model)
-        if self.saver.is_writer:
-            weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
-            job = partial(self.saver.write_best, weights, config, self._extras)
-            self.writer.submit(job, "best", counts=False)
-
-    def _save_step_before(self) -> None:
-        """A step ends the run (`on_nan`): what it found is saved, random state and all, unless that was just done."""
-        if self.facade.state.global_step > 0 and not self.bridge.is_saved:
-            self.bridge.back_to_step_begin()
-            self.save_checkpoint(is_best=False)
-            self.collect()
-
-    def collect(self) -> None:
-        """Waits for what is being written, and tells the callbacks of it."""
-        self.writer.join()
-        finished, failed = self.driver.gather((self.writer.finished, self.writer.failed))[0]
-        self.announce(finished, failed)
-
-    def announce(self, finished: int, failed: int) -> None:
-        """Fires `on_save` for a checkpoint that has become durable, with the state that was saved.
-
-        Args:
-            finished: saves that process 0 has ended.
-            failed: those among them that wrote nothing.
-        """
-        if not self._unannounced or finished == self._announced:
-            return
-        state, lost = self._unannounced.pop(0), failed > self._failed
-        self._announced, self._failed = finished, failed
-        if lost:
-            self.saver.forget(state, self.facade.state)
-        else:
-            self.facade.fire_saved(state)
-
-    def _bytes_of_a_save(self) -> int:
-        """An estimate: the weights, and two moments of Adam for each that is trained."""
-        if self.plan.cadence.saving.kind == "no":
-            return 0
-        model, saving = self.facade.model, self.plan.saving
-        moments = 0 if saving.only_model or not self.plan.optimizer.name.startswith("adamw") else 2
-        return num_bytes(dict(model_parts(model)[0])) + moments * sum(
-            p.nbytes for p in model.parameters() if p.requires_grad
-        )
-
-    @cached_property
-    def _tokenizer_files(self) -> dict[str, bytes]:
-        """Made once a run: with a large vocabulary that takes half a second, which each save would wait for."""
-        return tokenizer_files(self.facade.processing_class)
-
-    @property
-    def _extras(self) -> dict[str, bytes]:
-        return {**files_beside(self.facade.model), **self._tokenizer_files}
-
-    def _contents(self) -> CheckpointState:
-        facade, driver = self.facade, self.driver
-        with driver.whole(facade.model):
-            weights, config = model_parts(facade.model)
-        contents = CheckpointState(weights, {}, config, extras=self._extras)
-        contents.side = {
-            "args": facade.args.to_sanitized_dict(),
-            "effective_batch_size": self.plan.duration.effective_batch_size,
-            "progress": self.bridge.progress(driver),
-            "order": self._order(),
-            "micro_batch_rows": self.module.most_rows,
-        }
-        facade.state.stateful_callbacks = facade.callback_handler.states(facade.control)
-        if not self.plan.saving.only_model:
-            contents.optimizer = driver.optimizer_state()
-            contents.scheduler = facade.lr_scheduler.state_dict() if facade.lr_scheduler is not None else None
-            contents.scaler = self.lightning.precision_plugin.state_dict() or None
-            contents.rng = driver.gather(rng_state(driver.world_size))
-        return contents
-
-    def _order(self) -> dict[str, Any]:
+    def order(self) -> dict[str, Any]:
         """All that decides which row comes when, beside the rows of a step."""
         loader = self.plan.loader
         return {"rows": self.num_train_rows, "seed": loader.seed, "drop_last": loader.drop_last}
@@ -357,7 +239,7 @@ class TrainingEngine(Engine):
                 f"the checkpoint was trained with {before} rows a step and this run asks for {now}: expected the same, "
                 "or rows would be seen twice; change per_device_train_batch_size or gradient_accumulation_steps"
             )
-        if changed := differences(saved.side, self._order()):
+        if changed := differences(saved.side, self.order()):
             logger.warning(
                 "%s was written with other rows, or in another order (%s): rows may be seen twice or not at all",
                 *(folder, "; ".join(changed)),
@@ -392,7 +274,7 @@ class TrainingEngine(Engine):
     def _votes(self) -> tuple[int, ...]:
         """What this process adds to the numbers that all processes sum up in a step: see `Bridge`."""
         signals = (int(self.signals.received == number) for number in GRACEFUL)
-        return *signals, self.writer.finished, self.writer.failed
+        return *signals, self.saves.writer.finished, self.saves.writer.failed
 
 
 def training_engine(facade: Trainer) -> TrainingEngine:

@@ -217,7 +217,7 @@ class Trainer(Overridable, Published, Searchable):
         engine.bridge.store_flos()
         metrics |= {"total_flos": self.state.total_flos, "train_loss": train_loss}
         self.log(metrics)
-        engine.saver.finish(self.model, self.state)
+        engine.saves.saver.finish(self.model, self.state)
         self.finish_pushes()
         self.fire("on_train_end")
         return TrainOutput(self.state.global_step, train_loss, metrics)
@@ -326,40 +326,23 @@ class Trainer(Overridable, Published, Searchable):
         assert self._engine is not None
         metrics = self.evaluate(ignore_keys=self._ignore_keys_for_eval)
         self._engine.watch(metrics)
-        is_best = self._engine.saver.rank(metrics, self.state)
+        is_best = self._engine.saves.saver.rank(metrics, self.state)
         if self.trial_watch is not None and self.trial_watch.evaluated(
             metrics, self.state.global_step, is_best=is_best
         ):
             self.control.should_training_stop = True
         return is_best
 
-    # ---- save
-
-    def save_checkpoint(self, *, is_best: bool) -> None:
-        """Called by the bridge where a checkpoint is due."""
-        assert self._engine is not None
-        self._engine.save_checkpoint(is_best=is_best)
-
-    def announce_saved(self, finished: int, failed: int) -> None:
-        """Called by the bridge once a step with what is known of saves."""
-        assert self._engine is not None
-        self._engine.announce(finished, failed)
-
-    def fire_saved(self, state: TrainerState) -> None:
-        """Calls `on_save`: the checkpoint of `state` is complete and durable, and may go to the hub."""
-        self.push_saved(state)
-        self.control = self.callback_handler.call_event("on_save", self.args, state, self.control)
-
-    def save_best(self) -> None:
-        """Called by the bridge where an evaluation was the best and no checkpoint is due."""
-        assert self._engine is not None
-        self._engine.save_best()
-
     # ---- callbacks and processes
 
     def fire(self, event: str, **details: Any) -> None:
         """Calls an event of every callback; what they set in `control` stands afterwards."""
         self.control = self.callback_handler.call_event(event, self.args, self.state, self.control, **details)
+
+    def fire_saved(self, state: TrainerState) -> None:
+        """Calls `on_save`: the checkpoint of `state` is complete and durable, and may go to the hub."""
+        self.push_saved(state)
+        self.control = self.callback_handler.call_event("on_save", self.args, state, self.control)
 
     def add_callback(self, callback: Any) -> None:
         """Adds a callback, as a class or an instance; one of Lightning's is called from the next run on."""

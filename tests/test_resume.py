@@ -244,7 +244,7 @@ def test_on_save_comes_when_the_folder_is_there_with_the_state_that_was_saved(bu
 
     for limit in (0, 2**40):  # written in the background, and at once
         seen: list[tuple[int, int, int]] = []
-        monkeypatch.setattr("lt_trainer.engine.SMALL_STATE", limit)
+        monkeypatch.setattr("lt_trainer.saves.SMALL_STATE", limit)
         build(callbacks=[Look()], num_train_epochs=1).train()
         assert seen == [(3, 3, 3), (6, 6, 6), (8, 8, 8)]
 
@@ -252,7 +252,7 @@ def test_on_save_comes_when_the_folder_is_there_with_the_state_that_was_saved(bu
 def test_saving_in_the_background_changes_no_number(build, monkeypatch):
     expected = build("whole")
     expected.train()
-    monkeypatch.setattr("lt_trainer.engine.SMALL_STATE", 0)
+    monkeypatch.setattr("lt_trainer.saves.SMALL_STATE", 0)
     background = build("background")
     background.train()
     assert_same_run(background, expected)
@@ -498,7 +498,7 @@ def test_a_save_that_fails_is_told_and_training_goes_on(build, tmp_path, monkeyp
     for limit in (0, 2**40):
         calls.clear()
         caplog.clear()
-        monkeypatch.setattr("lt_trainer.engine.SMALL_STATE", limit)
+        monkeypatch.setattr("lt_trainer.saves.SMALL_STATE", limit)
         seen: list[int] = []
 
         class Saved(TrainerCallback):

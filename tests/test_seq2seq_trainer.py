@@ -91,7 +91,7 @@ def test_predictions_are_what_the_model_writes_row_after_row(build: Build) -> No
 def test_the_length_of_the_models_own_settings_is_filled_with_pad_tokens_and_batches_with_minus_100(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lt_trainer.module.PASS_TOKENS", 1)  # batches are not joined
+    monkeypatch.setattr("lt_trainer.evaluation_module.PASS_TOKENS", 1)  # batches are not joined
     trainer = build()
     trainer.model.generation_config = GenerationConfig(max_length=5, eos_token_id=1, pad_token_id=0)
     trainer.model.generate = lambda packed, **settings: torch.full((len(packed.lengths), 3 + len(packed.lengths)), 7)
@@ -141,7 +141,7 @@ def test_the_loss_alone_generates_nothing(build: Build) -> None:
 def test_batches_are_generated_by_length_and_predictions_come_in_the_order_of_the_rows(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lt_trainer.module.PASS_TOKENS", 1)
+    monkeypatch.setattr("lt_trainer.evaluation_module.PASS_TOKENS", 1)
     trainer = build()
     lengths, seen = [len(row) for row in trainer.eval_dataset["input_ids"]], []
     write = trainer.model.generate

@@ -619,7 +619,7 @@ def test_batches_of_an_evaluation_are_joined_and_change_no_number(build, rows, m
         return forward(self, *args, **options)
 
     def evaluated(pass_tokens):
-        monkeypatch.setattr("lt_trainer.module.PASS_TOKENS", pass_tokens)
+        monkeypatch.setattr("lt_trainer.evaluation_module.PASS_TOKENS", pass_tokens)
         events.clear(), passes.clear()
         trainer = build(callbacks=[Counter()], per_device_eval_batch_size=2)
         output = trainer.predict(rows)

@@ -92,7 +92,7 @@ def test_the_weights_at_the_end_are_those_of_the_best_evaluation(tmp_path: Path,
 def test_a_best_model_counts_as_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
     """`on_save` is told of checkpoints alone, and never before one is complete."""
     if large:
-        monkeypatch.setattr("lt_trainer.engine.SMALL_STATE", 0)
+        monkeypatch.setattr("lt_trainer.saves.SMALL_STATE", 0)
     told = []
 
     class Told(TrainerCallback):
@@ -120,7 +120,7 @@ def test_a_step_that_ends_an_epoch_is_saved_once(tmp_path: Path, monkeypatch: py
     from lt_trainer.checkpoint import saver
 
     if large:
-        monkeypatch.setattr("lt_trainer.engine.SMALL_STATE", 0)
+        monkeypatch.setattr("lt_trainer.saves.SMALL_STATE", 0)
     steps, write = [], saver.write_checkpoint
     monkeypatch.setattr(
         saver,
