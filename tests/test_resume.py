@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lt_trainer import (
     TrainerCallback,
     TrainingArguments,
 )
+from lt_trainer.data.order import epoch_order
 
 TEXTS = ["a good film", "the plot was dull and slow", "very great", "never good", "it is bad", "a great actor"] * 5
 LABELS = [1, 0, 1, 0, 0, 1] * 5
@@ -178,9 +180,7 @@ def test_patience_goes_on(build):
         "eval_steps": 1,
         "save_steps": 1,
         "load_best_model_at_end": True,
-        "hidden": None,
     }
-    options.pop("hidden")
     resumed, expected = stop_and_go_on(build, 3, callbacks=callbacks, **options)
     assert expected.state.global_step == 4
     assert_same_run(resumed, expected)
@@ -223,6 +223,51 @@ def test_no_row_is_read_twice_or_skipped_over(build):
     resumed.train_dataset = watched = Watched(resumed.train_dataset)
     resumed.train(resume_from_checkpoint=True)
     assert len(watched.read) == (30 - 20) + 30 + watched.read.count(0) - watched.read[1:].count(0)  # one peek at row 0
+
+
+def test_a_million_steps_are_gone_past_at_once(tmp_path):
+    """Without reading a row of them, and at most two seconds later than from the first row."""
+    from tests.faults import runs
+
+    count, done = 2_000_010, 1_000_000
+    shown = runs.rows(1)[0]
+
+    class Million:
+        read: ClassVar[list[int]] = []
+
+        def __len__(self):
+            return count
+
+        def __getitem__(self, row):
+            self.read.append(row)
+            return shown
+
+    class First(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            self.seconds, control.should_training_stop = time.perf_counter() - self.began, True
+            control.should_save = state.global_step == 1
+
+    def seconds(resume):
+        first, options = First(), {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 2}
+        trainer = runs.build(tmp_path, callbacks=[first], save_steps=10**7, logging_steps=10**7, **options)
+        trainer.train_dataset = Million()
+        first.began = time.perf_counter()
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer.state.global_step, first.seconds
+
+    _, cold = seconds(None)
+    folder = tmp_path / "checkpoint-1"
+    for name in ("lt_trainer.json", "manifest.json"):  # without them it is one of `transformers`, to be told a step
+        (folder / name).unlink()
+    state = json.loads((folder / "trainer_state.json").read_text())
+    (folder / "trainer_state.json").write_text(json.dumps({**state, "global_step": done}))
+    Million.read.clear()
+    step, warm = seconds(str(folder))
+    assert step == done + 1
+    order = epoch_order(count, seed=42, epoch=0)
+    assert order[2 * done] in Million.read
+    assert not {*order[: 2 * done]} & {*Million.read} - {0}  # one peek at row 0
+    assert warm < cold + 2
 
 
 def test_a_finished_run_does_nothing_more(build):

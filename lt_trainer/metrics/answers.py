@@ -64,18 +64,19 @@ class AnswerScores:
 
     def __init__(self, *, version_2: bool = False) -> None:
         self.version_2 = version_2
-        self.sums = {True: [0.0, 0.0, 0.0], False: [0.0, 0.0, 0.0]}  # has an answer -> questions, exact, F1
+        self.total = [0.0, 0.0, 0.0]  # questions, exact, F1, added up in their order as the official scripts do
+        self.sums = {True: [0.0, 0.0, 0.0], False: [0.0, 0.0, 0.0]}  # likewise of those with an answer, and without
 
     def add(self, predicted: str, wanted: Sequence[str]) -> None:
         """Takes in a question."""
         scores = (1.0, *score_answer(predicted, wanted, version_2=self.version_2))
         has_answer = any(map(normalized, wanted))
-        self.sums[has_answer] = [a + b for a, b in zip(self.sums[has_answer], scores, strict=True)]
+        for sums in (self.total, self.sums[has_answer]):
+            sums[:] = [a + b for a, b in zip(sums, scores, strict=True)]
 
     def compute(self) -> dict[str, float]:
         """`exact_match` and `f1`, 0 to 100; for v2 also `HasAns_exact`, `HasAns_f1`, `NoAns_exact`, `NoAns_f1`."""
-        total = [sum(column) for column in zip(*self.sums.values(), strict=True)]
-        metrics = {"exact_match": _percent(total, 1), "f1": _percent(total, 2)}
+        metrics = {"exact_match": _percent(self.total, 1), "f1": _percent(self.total, 2)}
         if self.version_2:
             for name, has_answer in (("HasAns", True), ("NoAns", False)):
                 if self.sums[has_answer][0]:
