@@ -184,7 +184,7 @@ class Trainer(Overridable, Published, Searchable):
         self.optimizer, self.lr_scheduler = self._given_optimizers
         if self.model_init is not None:
             set_seed(self.args.seed)
-            self.model = self.callback_handler.model = self.call_model_init(trial)
+            self.take_model(self.call_model_init(trial))
         self._ignore_keys_for_eval = ignore_keys_for_eval
         self.control, self.is_in_train, self.loaders = TrainerControl(), True, {}
         if resume_from_checkpoint is None:

@@ -1,7 +1,5 @@
 """`TrainingArguments`: one line a field with its meaning, which is also the command line's help and the docs' table."""
 
-# ruff: noqa: RUF009  (arg makes a dataclasses.field)
-
 from __future__ import annotations
 
 import copy

@@ -8,7 +8,7 @@ The order of a call::
       names.Names           what may be set, read from the sources without importing them
       request.read_request  files and options merged, every problem found     <- bad input ends here, within a second
       lightning.run         LightningCLI makes the task, its data and raw Lightning flags
-        commands.Commands   fit, validate, test, predict through `lt_trainer.Trainer`
+        commands.Commands   fit, validate, test, predict, search through `lt_trainer.Trainer`
 
 `sys.argv` is left as it is: DDP starts further processes with it.
 """
@@ -26,13 +26,13 @@ COMMANDS = {
     "validate": "measure a model on the validation rows",
     "test": "measure a model on the test rows",
     "predict": "write a prediction for each row as JSON lines",
+    "search": "fit again and again with other arguments, and keep the best",
     "explain": "show what a configuration comes to: steps, devices, precision, who does what",
     "doctor": "say what could be done better, why, and the argument to set",
     "show": "print the first rows of a batch: tokens, labels and masks as they go into the model",
     "demo": "train a small text classifier on built-in text, or on a file of yours",
     "completion": "print a script that completes commands, options and values in bash, zsh or fish",
 }
-RUNS = ("fit", "validate", "test", "predict")  # commands of LightningCLI
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""fit, validate, test and predict for a task and its data, through `lt_trainer.Trainer`."""
+"""fit, validate, test, predict and search for a task and its data, through `lt_trainer.Trainer`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lt_trainer.callbacks.base import TrainerCallback
 from lt_trainer.files import ensure_writable, update_folder
+from lt_trainer.seeds import set_seed
 from lt_trainer.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
+    from lt_trainer.args.search import SearchOptions
     from lt_trainer.datamodule import TaskData
     from lt_trainer.state import TrainerControl, TrainerState
     from lt_trainer.tasks.base import Task
@@ -29,6 +33,9 @@ class Commands:
         lightning_flags: raw flags of `lightning.Trainer`.
         config: the configuration in YAML, saved with the run.
         model_name: as the user knows it.
+        search: what a search is asked for.
+        make_task: makes another task with a new model, for each trial of a search.
+        config_of: arguments -> the configuration in YAML that fits with them.
         stdout: where results go. While something runs, standard output goes to standard error, so that
             `lt-trainer predict > file` holds predictions alone.
     """
@@ -40,10 +47,14 @@ class Commands:
         *,
         config: str = "",
         model_name: str = "",
+        search: SearchOptions | None = None,
+        make_task: Callable[[], Task] | None = None,
+        config_of: Callable[[Mapping[str, Any]], str] | None = None,
         stdout: TextIO | None = None,
     ) -> None:
         self.args, self.lightning_flags = args, dict(lightning_flags)
         self.config, self.model_name = config, model_name
+        self.options, self.make_task, self.config_of = search, make_task, config_of
         self.stdout = sys.stdout if stdout is None else stdout
 
     def fit(self, model: Task, datamodule: TaskData) -> None:
@@ -93,6 +104,36 @@ class Commands:
         with update_folder(Path(output).absolute().parent) as folder:
             folder.write_text(Path(output).name, "".join(lines))
         print(f"{len(lines)} predictions are in {output}", file=self.stdout)
+
+    def search(self, model: Task, datamodule: TaskData) -> None:
+        """Trains with other arguments, a trial after another; the best run's configuration stands beside its model."""
+        from lt_trainer.cli import trials
+
+        options, config_of = self.options, self.config_of
+        assert options is not None
+        assert config_of is not None
+        ensure_writable(Path(self.args.output_dir or ""))
+        with redirect_stdout(sys.stderr):
+            datamodule.setup("fit")
+            print(*datamodule.reports.values(), sep="\n")
+            trainer = self._trainer(model, datamodule)
+            trainer.model_init = self._new_model(trainer)
+            best, folder = trials.search(trainer, options, self.stdout)
+        if trainer.is_world_process_zero():
+            with update_folder(folder) as files:
+                files.write_text("config.yaml", config_of({**best.hyperparameters, "output_dir": str(folder)}))
+            trials.tell(best, folder, options.goal(self.args), self.stdout)
+
+    def _new_model(self, trainer: Trainer) -> Callable[[], nn.Module]:
+        make_task = self.make_task
+        assert make_task is not None
+
+        def model_init() -> nn.Module:
+            model = make_task().model
+            set_seed(trainer.args.seed)  # as in `fit`: what weights were drawn with changes nothing afterwards
+            return model
+
+        return model_init
 
     def _evaluate(self, model: Task, datamodule: TaskData, split: str, prefix: str) -> None:
         model.prepare_data_module(datamodule)

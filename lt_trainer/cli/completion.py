@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lt_trainer.args.check import ConfigurationError, near
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.plan import NOT_YET, REFUSED
+from lt_trainer.args.search import PER_TRIAL, SearchOptions
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.line import BARE
 from lt_trainer.cli.merge import ALL
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 PLAIN = ("demo", "completion")  # commands that take no configuration
 SWITCH = ("true", "false")
+SPACELESS = tuple(f"space.{name}" for name in PER_TRIAL)
 
 BASH = """\
 # for this shell: eval "$$(lt-trainer completion bash)"; for all: that line in ~/.bashrc
@@ -128,6 +130,10 @@ def own(command: str) -> list[Known]:
     """Options of one command alone."""
     if command == "demo":
         return [Known(name) for name in dict.fromkeys(re.findall(r"--(\w+)", parser().format_help()))]
+    if command == "search":
+        found = [Known(f.name, f.metadata["help"], _listed(f.metadata["expects"])) for f in fields(SearchOptions)]
+        spaces = [Known(f"space.{f.name}", f"where {f.name} is drawn from") for f in fields(TrainingArguments)]
+        return [known for known in (*found, *spaces) if known.name not in ("space", *SPACELESS)]
     return [Known(name, values=ALL if name == "split" else ()) for name in OPTIONS.get(command, ())]
 
 

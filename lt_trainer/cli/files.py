@@ -12,6 +12,7 @@ import yaml
 from lt_trainer.args.check import ConfigurationError
 
 SECTIONS = ("model", "data", "args", "trainer")
+NESTED = ("search", "search.space")  # sections of one command, with a section inside
 READY = Path(__file__).resolve().parents[1] / "configs"
 MAX_BYTES = 1 << 24
 
@@ -116,7 +117,7 @@ def _items(loader: _Loader, node: yaml.MappingNode, file: str) -> list[tuple[yam
 
 def _entries(loader: _Loader, key: yaml.Node, node: yaml.Node, file: str, section: str = "") -> list[Entry]:
     name = f"{section}{key.value}"
-    if not section and name in SECTIONS:
+    if name in NESTED or (not section and name in SECTIONS):
         if isinstance(node, yaml.ScalarNode):
             value = loader.construct_object(node)
             if value is None:

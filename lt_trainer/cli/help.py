@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.plan import NOT_YET
+from lt_trainer.args.search import SearchOptions
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.names import FOLLOWS, Names
 from lt_trainer.cli.sources import REQUIRED, Parameter
@@ -23,9 +25,19 @@ examples:
   lt-trainer demo
   lt-trainer fit -c text-classification --train_file train.csv --validation_file dev.csv --bf16
   lt-trainer test -c runs/text-classification/config.yaml --test_file test.csv
+  lt-trainer search -c text-classification --train_file train.csv --validation_file dev.csv \\
+    --space.learning_rate 1e-5..1e-3 log --space.per_device_train_batch_size 8 16 32 --n_trials 20
   lt-trainer predict --task text-classification --model runs/text-classification --test_file new.csv --output out.jsonl
 
 `lt-trainer COMMAND --help` lists what can be set. LT_TRAINER_TRACEBACK=1 shows where an error came from."""
+
+
+def _option(f: Field[Any]) -> str:
+    expects = f.metadata["expects"]
+    values = f"; one of {', '.join(expects)}" if isinstance(expects, tuple) else ""
+    default = "" if f.default is None else f" ({f.default})"
+    text = f"  {f'--{f.name}':<22} {f.metadata['help']}{values}{default}"
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * 25, break_on_hyphens=False)
 
 
 COUNT = "  --num_rows N           rows of the training data, where no CSV, TSV or JSON-lines file tells"
@@ -37,6 +49,11 @@ OWN = {
     ],
     "explain": [COUNT],
     "doctor": [COUNT],
+    "search": [
+        "\nthe search, as --NAME or under search: in a file:",
+        f"  {'--space.ARGUMENT':<22} where it is drawn from: 1e-5..1e-3 log, 8..64 step 8, or choices: 8 16 32",
+        *(_option(f) for f in fields(SearchOptions) if f.name != "space"),
+    ],
 }
 
 

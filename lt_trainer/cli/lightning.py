@@ -15,12 +15,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.cli.commands import Commands
+from lt_trainer.cli.merge import TRAINS
 from lt_trainer.cli.names import OWNED
 from lt_trainer.seeds import set_seed
 from lt_trainer.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from lt_trainer.cli.request import Request
+    from lt_trainer.tasks.base import Task
 
 
 def run(request: Request) -> None:
@@ -85,7 +87,7 @@ class TaskCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """A model to train gets from the data what the task's row in the registry says; a trained one knows it."""
-        if self.request.command == "fit" and self.request.task is not None:
+        if self.request.command in TRAINS and self.request.task is not None:
             for name, source in TASKS[self.request.task].linked.items():
                 parser.link_arguments(f"data.{source}", f"model.init_args.{name}", apply_on="instantiate")
 
@@ -108,5 +110,22 @@ class TaskCLI(LightningCLI):
         made = self._get(self.config_init, "trainer")
         flags = {name: made[name] for name in self.request.sections["trainer"]}
         name = str(self.request.sections["model"].get("model", self.request.class_paths["model"]))
-        commands = Commands(self.request.args, flags, config=self.request.as_yaml(), model_name=name)
+        commands = Commands(
+            self.request.args,
+            flags,
+            config=self.request.as_yaml(),
+            model_name=name,
+            search=self.request.search,
+            make_task=self.make_task,
+            config_of=lambda args: self.request.fitting(**args).as_yaml(),
+        )
         return cast("pl.Trainer", commands)
+
+    def make_task(self) -> Task:
+        """Another task like the first, with a model of its own, as `fit` would make it."""
+        assert self.request.task is not None
+        linked = TASKS[self.request.task].linked.items()
+        given = self._get(self.config, "model")["init_args"].as_dict()
+        from_data = {name: getattr(self.datamodule, source) for name, source in linked}
+        task: Task = type(self.model)(**{**given, **from_data})
+        return task

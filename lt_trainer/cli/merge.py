@@ -22,7 +22,9 @@ ALL = ("train", "validation", "test")
 SPLITS = {
     **{"fit": ("train",), "validate": ("validation",), "test": ("test",), "predict": ("test", "validation")},
     "show": ALL,
+    "search": ("train",),
 }
+TRAINS = ("fit", "search")  # commands that make a new model
 DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt", ".conll")
 
 
@@ -65,7 +67,7 @@ class Merge:
     def fill(self, command: str) -> None:
         """Fills in what follows from the rest: the tokenizer from the model, a trained model from output_dir."""
         model, data = self.values["model"], self.values["data"]
-        if command not in ("fit", "show"):
+        if command not in (*TRAINS, "show"):
             self._use_trained()
             for split in {*ALL} - {*SPLITS[command]}:  # read and tokenized for nothing
                 data.pop(split, None)
@@ -82,7 +84,7 @@ class Merge:
         splits = SPLITS[command]
         if self._takes(*splits) and not any(("data", name) in self.origins for name in (*splits, "dataset")):
             self.problems.append(f"{command} needs rows: give --{splits[0]}_file FILE (data.{splits[0]})")
-        self.check_files(*(splits if command != "fit" else ALL))
+        self.check_files(*(ALL if command in TRAINS else splits))
 
     def _given(self, *names: str) -> bool:
         """Whether any of some arguments of the data has a value."""
@@ -127,13 +129,16 @@ class Merge:
         name = problem.partition("=")[0]
         return f"{self.origins.get(('args', name), '')}{problem}"
 
-    def check_evaluation(self) -> None:
-        """An evaluation that is asked for needs rows."""
+    def check_evaluation(self, command: str) -> None:
+        """An evaluation that is asked for needs rows, and so does a search, which judges trials by them."""
+        if self._given("validation", "dataset") or not self._takes("validation"):
+            return
         strategy = self.values["args"].get("eval_strategy", "no")
-        if strategy != "no" and not self._given("validation", "dataset") and self._takes("validation"):
-            problem = (
-                f"eval_strategy={strategy!r} without evaluation rows: give --validation_file FILE (data.validation)"
-            )
+        remedy = "give --validation_file FILE (data.validation)"
+        if command == "search":
+            self.problems.append(f"search needs rows to judge trials by: {remedy}")
+        elif strategy != "no":
+            problem = f"eval_strategy={strategy!r} without evaluation rows: {remedy}"
             self.problems.append(self._placed(f"{problem}, or use 'no'"))
 
 

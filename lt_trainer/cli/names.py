@@ -92,9 +92,11 @@ class Names:
     Args:
         task: None where none was chosen: then `model` and `data` take any name.
         open_sections: sections whose class the user brings, so that only Lightning knows its arguments.
+        options: of the command itself, which a misspelt name may mean.
     """
 
-    def __init__(self, task: TaskEntry | None, open_sections: Iterable[str] = ()) -> None:
+    def __init__(self, task: TaskEntry | None, open_sections: Iterable[str] = (), options: Iterable[str] = ()) -> None:
+        self.options = tuple(options)
         self.open = {*open_sections, *(() if task else ("model", "data"))}
         self.linked: Mapping[str, str] = task.linked if task else {}
         self.sections: dict[str, Mapping[str, Parameter]] = {
@@ -147,7 +149,12 @@ class Names:
 
     def flat_names(self) -> list[str]:
         """All names that need no section."""
-        return [*ALIASES, "task", *(name for section in ("args", "model", "data") for name in self.settable[section])]
+        return [
+            *self.options,
+            *ALIASES,
+            "task",
+            *(name for section in ("args", "model", "data") for name in self.settable[section]),
+        ]
 
 
 def _former(name: str) -> Place | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,18 +12,20 @@ from lt_trainer.args.check import ConfigurationError, near, raise_if
 from lt_trainer.args.fields import TrainingArguments, default_of
 from lt_trainer.cli import files
 from lt_trainer.cli.files import Entry
-from lt_trainer.cli.merge import Merge
+from lt_trainer.cli.merge import TRAINS, Merge
 from lt_trainer.cli.names import Names
+from lt_trainer.cli.search import FLAGS, SECTION, SearchReader, take_options
 from lt_trainer.tasks.registry import TASKS, TaskEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lt_trainer.args.search import SearchOptions
     from lt_trainer.cli.line import Line, Option
 
 LOOKS = ("explain", "doctor")  # commands that look at arguments alone, so that a task is not needed
 OPTIONS = {  # of a command itself
-    **{"predict": ("output",), "show": ("num_rows", "split")},
+    **{"predict": ("output",), "show": ("num_rows", "split"), "search": FLAGS},
     **dict.fromkeys(LOOKS, ("num_rows",)),
 }
 
@@ -33,13 +35,14 @@ class Request:
     """What a command line asks for.
 
     Attributes:
-        command: fit, validate, test, predict, explain, doctor or show.
+        command: one that takes a configuration.
         task: its name; None only for explain and doctor.
         args: the training arguments, read and checked.
         sections: what was given, by section and name.
         class_paths: of `model` and `data`.
         options: of the command itself.
         print_config: show the configuration in place of running it.
+        search: what a search is asked for; None for other commands, which pass over `search:` in a file.
     """
 
     command: str
@@ -49,6 +52,7 @@ class Request:
     class_paths: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     print_config: bool = False
+    search: SearchOptions | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration in the form of a file: it makes the same run again.
@@ -64,7 +68,13 @@ class Request:
             own = self.class_paths.get(section) != _own_class(self.task, section)
             found[section] = {**({"class_path": self.class_paths[section]} if own else {}), **self.sections[section]}
         found["args"] = args
-        return found | ({"trainer": dict(self.sections["trainer"])} if self.sections["trainer"] else {})
+        found |= {"trainer": dict(self.sections["trainer"])} if self.sections["trainer"] else {}
+        return found | ({} if self.search is None else {"search": self.search.as_dict()})
+
+    def fitting(self, **args: Any) -> Request:
+        """The request that fits with other arguments in place of searching for them."""
+        sections = {**self.sections, "args": {**self.sections["args"], **args}}
+        return replace(self, command="fit", sections=sections, search=None)
 
     def as_yaml(self) -> str:
         """`as_dict` as YAML that reads back to the same values."""
@@ -83,10 +93,15 @@ def read_request(command: str, line: Line) -> Request:
     if task is None and command not in LOOKS:
         known = ", ".join(TASKS)
         raise ConfigurationError([f"the task is missing: expected one of {known}; write --task {next(iter(TASKS))}"])
+    reader = SearchReader()
+    if command == "search":
+        reader.add_entries(entry for entry in entries if entry.name.startswith(SECTION))
+        reader.add_options(take_options(line))
+    entries = [entry for entry in entries if not entry.name.startswith(SECTION)]
     options = {option.name: _one(option) for option in line.take(*OPTIONS.get(command, ()))}
     own_classes = {e.name.partition(".")[0] for e in entries if e.name in ("model.class_path", "data.class_path")}
     own_classes |= {o.name.partition(".")[0] for o in line.options if o.name in ("model.class_path", "data.class_path")}
-    merge = Merge(Names(None if task is None else TASKS[task], own_classes))
+    merge = Merge(Names(None if task is None else TASKS[task], own_classes, OPTIONS.get(command, ())))
     for entry in entries:
         merge.add_entry(entry)
     for option in line.options:
@@ -97,12 +112,14 @@ def read_request(command: str, line: Line) -> Request:
             merge.check_given(command)
     else:
         merge.check_files("train")
-    args = merge.arguments(needs_output=command == "fit" and not print_config)
-    if command == "fit" and not print_config:
-        merge.check_evaluation()
-    raise_if(merge.problems)
+    needs_all = command in TRAINS and not print_config
+    args = merge.arguments(needs_output=needs_all)
+    if needs_all:
+        merge.check_evaluation(command)
+    search = reader.options() if command == "search" else None
+    raise_if(merge.problems + reader.problems)
     class_paths = {s: merge.values[s].pop("class_path", _own_class(task, s)) for s in ("model", "data") if task}
-    return Request(command, task, args, merge.values, class_paths, options, print_config)
+    return Request(command, task, args, merge.values, class_paths, options, print_config, search)
 
 
 def _read_files(command: str, line: Line) -> tuple[list[Entry], str | None]:

@@ -1,7 +1,7 @@
 """Hyperparameter search with Optuna: `trainer.hyperparameter_search(...)`.
 
 space.py draws and checks, study.py opens a study and deals out its trials, trials.py runs them (the order of a search
-stands at its head), pictures.py draws how it went.
+stands at its head), weights.py frees and keeps models, pictures.py draws how it went.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from lt_trainer.args.check import near, raise_if
+from lt_trainer.args.search import DIRECTIONS, wrong_backend
 from lt_trainer.overrides import is_overridden
 from lt_trainer.search.joined import joined
 from lt_trainer.search.pictures import save_pictures as save_pictures
@@ -21,19 +22,26 @@ from lt_trainer.search.trials import Search, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from torch import nn
+
     from lt_trainer.state import BestRun
     from lt_trainer.trainer import Trainer
 
-BACKENDS = ("optuna", "ray", "sigopt", "wandb")
-DIRECTIONS = ("minimize", "maximize")
 STUDY_OPTIONS = ("storage", "study_name", "load_if_exists", "sampler", "pruner")  # of optuna.create_study
-OPTIONS = (*STUDY_OPTIONS, "timeout", "n_jobs", "gc_after_trial", "catch")  # of Study.optimize
+OPTIONS = (*STUDY_OPTIONS, "timeout", "n_jobs", "gc_after_trial", "catch", "callbacks")  # of Study.optimize
 
 
 class Searchable:
     """The part of a trainer that searches."""
 
     trial_watch: Watch | None = None
+
+    def take_model(self, model: nn.Module) -> None:
+        """Gives a new model to all who hold the one before."""
+        facade = cast("Trainer", self)
+        facade.model = facade.callback_handler.model = model
+        if facade.task is not None:
+            facade.task.model = model
 
     def hyperparameter_search(
         self,
@@ -62,7 +70,8 @@ class Searchable:
             kwargs: `storage` (an address such as "sqlite:///study.db", or an object), `study_name`, `load_if_exists`,
                 `sampler` and `pruner` (objects, or names of SAMPLERS and PRUNERS; TPE, seeded by `args.seed`, and the
                 median), `timeout` in seconds, after which no trial begins, `catch` (errors that end a trial alone;
-                Exception), `n_jobs` (1), `gc_after_trial` (memory is always freed).
+                Exception), `callbacks` (called with study and trial after each of process 0), `n_jobs` (1),
+                `gc_after_trial` (memory is always freed).
 
         Returns:
             The best run, its `run_summary` the study on process 0; with several objectives each that no other beats.
@@ -90,6 +99,7 @@ class Searchable:
             kwargs.get("timeout"),
             kwargs.get("catch", Exception) or (),
             hp_name,
+            kwargs.get("callbacks") or (),
         )
         runs = search.run(found)
         return runs[0] if isinstance(direction, str) else runs
@@ -107,8 +117,7 @@ def _check(facade: Trainer, n_trials: int, directions: Sequence[str], backend: A
             "hyperparameter_search: expected Trainer(model_init=...), which makes a new model for each trial, received "
             "model=: pass a function that returns the model"
         )
-    name = getattr(backend, "value", backend)
-    problems = [] if name in (None, "optuna") else [_wrong_backend(name)]
+    problems = wrong_backend(getattr(backend, "value", backend))
     if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
         problems.append(f"n_trials={n_trials!r}: expected a whole number, 1 or more: the trials of the study in all")
     problems += [
@@ -127,9 +136,3 @@ def _check(facade: Trainer, n_trials: int, directions: Sequence[str], backend: A
             "hyperparameter_search: expected Trainer(eval_dataset=...), which trials are judged by; pass it"
         )
     raise_if(problems)
-
-
-def _wrong_backend(name: object) -> str:
-    if name in BACKENDS:
-        return f"backend={name!r}: expected 'optuna', the only one here; its samplers and pruners cover the search"
-    return f"backend={name!r}: expected 'optuna'{near(name, BACKENDS[:1])}; leave it out"

@@ -7,14 +7,13 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near
+from lt_trainer.args.search import PICTURES
 from lt_trainer.files import update_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import optuna
-
-PACKAGES = {"png": "matplotlib", "html": "plotly"}
 
 
 def save_pictures(study: optuna.Study, folder: str | Path, kind: str = "png") -> list[str]:
@@ -32,17 +31,17 @@ def save_pictures(study: optuna.Study, folder: str | Path, kind: str = "png") ->
         ConfigurationError: another kind, or a study with several objectives.
         ImportError: the package that draws is not installed (names it).
     """
-    if kind not in PACKAGES:
-        raise ConfigurationError([f"kind={kind!r}: expected one of {', '.join(PACKAGES)}{near(kind, PACKAGES)}"])
+    if kind not in PICTURES:
+        raise ConfigurationError([f"kind={kind!r}: expected one of {', '.join(PICTURES)}{near(kind, PICTURES)}"])
     if len(study.directions) > 1:
         raise ConfigurationError(
             [f"save_pictures: expected a study with one objective, received {len(study.directions)}: see best_trials"]
         )
     try:
-        importlib.import_module(PACKAGES[kind])
+        importlib.import_module(PICTURES[kind])
     except ImportError as error:
         raise ImportError(
-            f"save_pictures(kind={kind!r}) needs {PACKAGES[kind]}: pip install {PACKAGES[kind]}"
+            f"save_pictures(kind={kind!r}) needs {PICTURES[kind]}: pip install {PICTURES[kind]}"
         ) from error
     drawn = {"history": _draw(study, kind, "plot_optimization_history")}
     if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) > 1:

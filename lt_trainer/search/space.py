@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near, raise_if
+from lt_trainer.args.search import PER_TRIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lt_trainer.args.fields import TrainingArguments
-
-PER_TRIAL = ("output_dir", "resume_from_checkpoint")  # the search sets these itself
 
 
 def default_hp_space_optuna(trial: Any) -> dict[str, Any]:
@@ -97,9 +97,20 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     parts = [f"{name} is new" for name in now if name not in before]
     parts += [f"{name} is gone" for name in before if name not in now]
     parts += [
-        f"{name} was {before[name]} and is {now[name]}" for name in now if name in before and now[name] != before[name]
+        f"{name} was {_readable(before[name])} and is {_readable(now[name])}"
+        for name in now
+        if name in before and now[name] != before[name]
     ]
     return "; ".join(parts)
+
+
+def _readable(distribution: str) -> str:
+    """A distribution without Optuna's braces: its kind, and what it was made with."""
+    found = json.loads(distribution)
+    if not isinstance(found, dict):
+        return distribution
+    kind = found["name"].removesuffix("Distribution").lower()
+    return f"{kind} ({', '.join(f'{name} {value}' for name, value in sorted(found['attributes'].items()))})"
 
 
 def takes_trial(model_init: Callable[..., Any]) -> bool:

@@ -12,12 +12,14 @@ import json
 import logging
 import re
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near
+from lt_trainer.args.search import PRUNERS, SAMPLERS
 from lt_trainer.files import FolderLock, is_running, make_folder, this_process
 from lt_trainer.search.space import difference
 
@@ -34,20 +36,6 @@ logger = logging.getLogger(__name__)
 OWNER, SPACE, FOLDER, ERROR = (f"lt_trainer:{name}" for name in ("owner", "space", "folder", "error"))
 BARE_SECONDS = 60.0  # after which a trial that has neither owner nor values is taken for abandoned
 PATIENCE = 600.0  # seconds that a claim, which takes milliseconds, waits for those of others
-SAMPLERS = {
-    "tpe": "TPESampler",
-    "random": "RandomSampler",
-    "cmaes": "CmaEsSampler",
-    "gp": "GPSampler",
-    "qmc": "QMCSampler",
-    "nsgaii": "NSGAIISampler",
-}
-PRUNERS = {
-    "median": "MedianPruner",
-    "hyperband": "HyperbandPruner",
-    "successive_halving": "SuccessiveHalvingPruner",
-    "none": "NopPruner",
-}
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,8 @@ class SharedStudy:
     def __init__(
         self, options: StudyOptions, directions: Sequence[str], space: Mapping[str, str], args: TrainingArguments
     ) -> None:
-        self.seed, self._names_sampler = args.seed, options.sampler is not None
+        self.seed = args.seed
+        self._sampler = "tpe" if options.sampler is None else options.sampler
         self._mine: set[int] = set()  # trials that this object runs
         self._lock = None if options.storage is None else _lock_of(options.storage, Path(str(args.output_dir)))
         with self._locked():
@@ -135,8 +124,8 @@ class SharedStudy:
             waiting = sum(trial.state.name == "WAITING" for trial in trials)
             if len(trials) - waiting >= n_trials:
                 return None
-            if not self._names_sampler:  # other draws in each process, the same ones in each run
-                self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(trials) - waiting)
+            if isinstance(self._sampler, str):  # other draws in each process, the same ones in each run
+                self.study.sampler = _sampler(self._sampler, self.seed, len(trials) - waiting)
             return self._own(self.study.ask()), False
 
     def _own(self, trial: optuna.Trial) -> optuna.Trial:
@@ -171,8 +160,8 @@ class SharedStudy:
             )
         return [trial.number for trial in known]
 
-    def tell(self, trial: optuna.Trial, state: str, values: Sequence[float] | None, error: str | None) -> None:
-        """Ends a trial.
+    def tell(self, trial: optuna.Trial, state: str, values: Sequence[float] | None, error: str | None) -> FrozenTrial:
+        """Ends a trial, and returns it as the study has it.
 
         Args:
             trial: a claimed one.
@@ -184,8 +173,9 @@ class SharedStudy:
 
         if error is not None:
             trial.set_user_attr(ERROR, error)
-        self.study.tell(trial, values=values, state=optuna.trial.TrialState[state])
+        ended = self.study.tell(trial, values=values, state=optuna.trial.TrialState[state])
         self._mine.discard(trial.number)
+        return ended
 
     # ---- results
 
@@ -253,11 +243,16 @@ def _start_of(trial: FrozenTrial) -> float:
 def _open(options: StudyOptions, directions: Sequence[str]) -> optuna.Study:
     import optuna
 
+    named = isinstance(options.sampler, str)
+    check_name("sampler", options.sampler, SAMPLERS)
+    check_name("pruner", options.pruner, PRUNERS)
+    pruner = "median" if options.pruner is None else options.pruner
+    made = getattr(optuna.pruners, PRUNERS[pruner])() if isinstance(pruner, str) else pruner
     try:
         return optuna.create_study(
             storage=_storage(options.storage),
-            sampler=_made(options.sampler, SAMPLERS, optuna.samplers, "sampler"),
-            pruner=_made(options.pruner or "median", PRUNERS, optuna.pruners, "pruner"),
+            sampler=None if named else options.sampler,
+            pruner=made,
             study_name=options.study_name,
             directions=[optuna.study.StudyDirection[direction.upper()] for direction in directions],
             load_if_exists=options.load_if_exists,
@@ -267,8 +262,6 @@ def _open(options: StudyOptions, directions: Sequence[str]) -> optuna.Study:
             f"study {options.study_name!r} is in {_shown(options.storage)} already: expected load_if_exists=True to go "
             "on with it, or another study_name"
         ) from error
-    except ConfigurationError:
-        raise
     except Exception as error:
         if options.storage is None:
             raise
@@ -288,13 +281,24 @@ def _storage(storage: Any) -> Any:
     return optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
 
 
-def _made(given: Any, table: Mapping[str, str], module: Any, what: str) -> Any:
-    if not isinstance(given, str):
-        return given
-    if given not in table:
+def _sampler(name: str, seed: int, trials: int) -> Any:
+    """A sampler that draws for the next trial of a study; a quasi-random sequence is one over all of them."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return getattr(optuna.samplers, SAMPLERS[name])(seed=seed if name == "qmc" else seed + trials)
+
+
+def check_name(what: str, given: Any, table: Mapping[str, str]) -> None:
+    """Refuses a name that is in no table; an object is Optuna's to judge.
+
+    Raises:
+        ConfigurationError: lists those there are.
+    """
+    if isinstance(given, str) and given not in table:
         problem = f"{what}={given!r}: expected one of {', '.join(table)}, or an object of optuna.{what}s"
         raise ConfigurationError([problem + near(given, table)])
-    return getattr(module, table[given])()
 
 
 def _url(storage: Any) -> str | None:

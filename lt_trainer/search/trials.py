@@ -14,7 +14,6 @@ The order of a search::
 from __future__ import annotations
 
 import copy
-import gc
 import logging
 import math
 import time
@@ -23,21 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.args.check import MissingMetricError
 from lt_trainer.callbacks.base import TrainerCallback
-from lt_trainer.checkpoint.find import list_checkpoints, newest_valid
-from lt_trainer.checkpoint.format import CONFIG
-from lt_trainer.checkpoint.saver import BEST, load_whole
-from lt_trainer.files import remove_folder, safe_join, update_folder
-from lt_trainer.files.folders import WEIGHTS
-from lt_trainer.machine import empty_cache
+from lt_trainer.files import safe_join
 from lt_trainer.search.space import drawn, takes_trial
 from lt_trainer.search.study import FOLDER, SharedStudy
+from lt_trainer.search.weights import Best, discard_weights, load_best, newest_checkpoint, release
 from lt_trainer.state import BestRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import optuna
+    from optuna.trial import FrozenTrial
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.drivers import Driver
@@ -48,6 +45,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0  # between looks at trials that other processes are finishing
+
+
+class NoCompleteTrialError(RuntimeError):
+    """A search without a result: every trial failed or was pruned."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,6 @@ class Outcome:
     state: str
     values: tuple[float, ...] | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best trial, or one of them; `name` is that of its folder."""
-
-    number: int
-    objective: float | list[float]
-    params: Mapping[str, Any]
-    name: str
 
 
 class Watch(TrainerCallback):
@@ -147,6 +138,7 @@ class Search:
         timeout: seconds after which no further trial begins.
         catch: errors that end a trial and not the search.
         hp_name: trial -> name of its folder.
+        callbacks: (study, trial) -> None, after each trial of this process; `study.stop()` in one ends the search.
     """
 
     facade: Trainer
@@ -159,6 +151,7 @@ class Search:
     timeout: float | None
     catch: type[Exception] | tuple[type[Exception], ...]
     hp_name: Callable[[Any], str] | None
+    callbacks: Sequence[Callable[[optuna.Study, FrozenTrial], None]] = ()
     _study: SharedStudy | None = None  # on process 0
     _trial: optuna.Trial | None = None  # likewise
     _began: float = 0.0
@@ -173,7 +166,7 @@ class Search:
             found: what `probe` found of the space.
 
         Raises:
-            RuntimeError: no trial was complete.
+            NoCompleteTrialError: every trial failed or was pruned.
         """
         self._began = time.monotonic()
         self.driver.first(lambda: self._open(found))
@@ -232,7 +225,7 @@ class Search:
             name = self.hp_name(trial) if self.hp_name is not None else name
             folder = safe_join(Path(str(self._args.output_dir)), name)
             trial.set_user_attr(FOLDER, name)
-            resume = _checkpoint(folder) if resumed else None
+            resume = newest_checkpoint(folder) if resumed else None
             if resume is None:
                 discard_weights(folder)  # of an earlier search in the same place
         except optuna.TrialPruned:
@@ -244,10 +237,12 @@ class Search:
     def _tell(self, outcome: Outcome) -> None:
         assert self._study is not None
         assert self._trial is not None
-        self._study.tell(self._trial, outcome.state, outcome.values, outcome.error)
+        ended = self._study.tell(self._trial, outcome.state, outcome.values, outcome.error)
         for trial in self._study.beaten():
             if isinstance(name := trial.user_attrs.get(FOLDER), str):
                 discard_weights(safe_join(Path(str(self._args.output_dir)), name))
+        for callback in self.callbacks:
+            callback(self._study.study, ended)
 
     def _best(self) -> list[Best]:
         assert self._study is not None
@@ -255,7 +250,7 @@ class Search:
         if not best:
             failures = self._study.failures()
             why = f"{len(failures)} failed: {'; '.join(failures[-3:])}" if failures else "all were pruned"
-            raise RuntimeError(
+            raise NoCompleteTrialError(
                 f"hyperparameter_search: expected a complete trial, received none of {self.n_trials}: {why}; mend what "
                 "they say, and take another study_name where the study has a storage"
             )
@@ -292,6 +287,8 @@ class Search:
             return watch.outcome(facade)
         except optuna.TrialPruned:
             return Outcome("PRUNED")
+        except MissingMetricError:  # as in every other trial
+            raise
         except self.catch as error:
             return Outcome("FAIL", error=_told(error))
         finally:
@@ -329,59 +326,6 @@ class Search:
             yield
         finally:
             self.facade.args = self._args
-
-
-def release(facade: Trainer) -> None:
-    """Frees the model and all that holds it, so that two are never in memory."""
-    handler = facade.callback_handler
-    facade.model = handler.model = None  # type: ignore[assignment]
-    facade.optimizer = facade.lr_scheduler = handler.optimizer = handler.lr_scheduler = None
-    handler.train_dataloader = handler.eval_dataloader = None
-    facade.loaders, facade._evaluator = {}, None
-    gc.collect()  # Lightning's objects know each other
-    empty_cache()
-
-
-def load_best(facade: Trainer, best: Best) -> None:
-    """Gives the trainer the model of the best trial, as it was saved."""
-    import optuna
-
-    release(facade)
-    folder = Path(str(facade.args.output_dir)) / best.name
-    model = facade.call_model_init(optuna.trial.FixedTrial(dict(best.params), best.number))
-    facade.model = facade.callback_handler.model = model
-    try:
-        load_whole(model, folder)
-    except (OSError, ValueError) as error:
-        logger.warning("the best trial's model is not in %s, the trainer has an untrained one: %s", folder, error)
-
-
-def discard_weights(folder: Path) -> None:
-    """Removes checkpoints and model of a trial that was beaten; logs and trainer_state.json stay."""
-    if not folder.is_dir():
-        return
-    try:
-        for path in (*list_checkpoints(folder), folder / BEST):
-            if path.is_dir():
-                remove_folder(path)
-        names = [path.name for path in folder.iterdir() if WEIGHTS.fullmatch(path.name) or path.name == CONFIG]
-        if names:
-            with update_folder(folder) as files:
-                for name in names:
-                    files.remove(name)
-    except FileNotFoundError:  # another process of the search was faster
-        return
-    except OSError as error:
-        logger.warning("the weights in %s, of a trial that was beaten, could not be removed: %s", folder, error)
-
-
-def _checkpoint(folder: Path) -> str | None:
-    if not list_checkpoints(folder):
-        return None
-    try:
-        return str(newest_valid(folder)[0])
-    except FileNotFoundError:
-        return None
 
 
 def _told(error: BaseException) -> str:
