@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 
 import lt_trainer
+from lt_trainer.args.check import near
 from lt_trainer.data.order import WindowSampler, epoch_order
 from lt_trainer.data.sources import read_source, read_splits
 from lt_trainer.data.tokenized import default_cache, key_of, lengths_of, padding_share, tokenize
 from lt_trainer.data.vocabulary import SCRATCH, scratch_tokenizer
 from lt_trainer.data.windows import Collate, KeepAside, Window, window_loader
+from lt_trainer.signatures import ListsSettings
 from lt_trainer.tokenization import AutoTokenizer
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Report:
         )
 
 
-class TaskData(pl.LightningDataModule):
+class TaskData(ListsSettings, pl.LightningDataModule):
     """Splits of one task; a subclass says how rows are tokenized (`encode`) and brings the collator.
 
     A tokenizer is saved beside the model. A subclass may also make its splits itself, in `setup`.
@@ -75,10 +77,10 @@ class TaskData(pl.LightningDataModule):
     Args:
         tokenizer: a name or folder for `AutoTokenizer`, a tokenizer, or "scratch" for one with the words of the
             training rows.
-        train: a file (CSV, TSV, JSON lines, Parquet, plain text, CoNLL, SQuAD), a `datasets.Dataset` or
-            `IterableDataset`, or a list of rows.
-        validation: likewise.
-        test: likewise.
+        train: rows to train on: a file (CSV, TSV, JSON lines, Parquet, plain text, CoNLL, SQuAD), a
+            `datasets.Dataset` or `IterableDataset`, or a list of rows.
+        validation: rows to measure by, likewise.
+        test: rows to test or to predict, likewise.
         dataset: brings the splits that are not given: a `DatasetDict`, a folder, a name on the hub, or "builtin".
         dataset_config: the configuration of a data set on the hub.
         cache_dir: where tokenized rows are kept; None: LT_TRAINER_CACHE, or the user's cache folder.
@@ -143,22 +145,29 @@ class TaskData(pl.LightningDataModule):
         """What is to be learnt: a column that rows to train on must have."""
         return None
 
+    def needs(self, split: str) -> tuple[str, ...]:
+        """The columns that rows of a split must have: to train on, the target too."""
+        target = self.target_column if split == "train" else None
+        return self.text_columns if target is None else (*self.text_columns, target)
+
+    def argument_of(self, column: str) -> str:
+        """The argument that names a column, for whoever has to name another."""
+        names = [name for name in inspect.signature(type(self)).parameters if name.endswith("_column")]
+        return next((name for name in names if getattr(self, name, None) == column), "the class's columns")
+
     def check(self, rows: Any, split: str) -> None:
         """Refuses rows that the task cannot take.
 
         Raises:
-            ValueError: with the column or the row, and what to do.
+            ValueError: with the column, those there are, and the argument that names it.
         """
         there = list(rows.column_names or ())
-        if missing := [name for name in self.text_columns if name not in there]:
-            raise ValueError(
-                f"{split}: text column {missing[0]!r} is not there: expected one of {there}; name it in text_column"
-            )
-        if split == "train" and self.target_column not in (None, *there):
-            raise ValueError(
-                f"{split}: target column {self.target_column!r} is not there: expected one of {there}: "
-                "name the one that holds what is to be learnt"
-            )
+        for name in self.needs(split):
+            if name not in there:
+                raise ValueError(
+                    f"{split}: column {name!r} is not there: expected one of {there}; name it in "
+                    f"{self.argument_of(name)}{near(name, there)}"
+                )
 
     def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
         """Tokenizes some raw rows.
@@ -185,7 +194,7 @@ class TaskData(pl.LightningDataModule):
     @property
     def pads(self) -> Collate:
         """Tokenized rows, without what is kept aside -> batch of tensors."""
-        raise NotImplementedError(f"{type(self).__name__} has no collate: return a collator from the property")
+        raise NotImplementedError(f"{type(self).__name__} has no pads: return a collator from that property")
 
     @property
     def collate(self) -> Collate:
@@ -231,6 +240,7 @@ class TaskData(pl.LightningDataModule):
             task=self.task,
             text_columns=self.text_columns,
             target_column=self.target_column,
+            argument_of=self.argument_of,
         )
 
     def setup(self, stage: str | None = None) -> None:

@@ -92,5 +92,5 @@ def test_a_split_that_is_not_there_is_named(loader: str, split: str) -> None:
 
 
 def test_data_without_a_collator_says_what_to_write() -> None:
-    with pytest.raises(NotImplementedError, match="TaskData has no collate"):
+    with pytest.raises(NotImplementedError, match="TaskData has no pads"):
         TaskData().collate  # noqa: B018

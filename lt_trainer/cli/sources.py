@@ -44,15 +44,30 @@ def parameters_of(module: str, *rest: str) -> Mapping[str, Parameter]:
         raise ModuleNotFoundError(f"{module} is not installed: pip install {module.partition('.')[0]}")
     path = Path(spec.origin).parent / rest[0] if len(rest) == 2 else Path(spec.origin)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == rest[-1]]
-    functions = [node for node in classes[0].body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    meanings = _meanings(ast.get_docstring(classes[0]) or "")
+    found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == rest[-1])
+    functions = [node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    if not functions:
+        return _inherited(tree, found, module)
+    meanings = _meanings(ast.get_docstring(found) or "")
     arguments = functions[0].args
     ordered = [*arguments.posonlyargs, *arguments.args][1:]
     defaults: list[ast.expr | None] = [*arguments.defaults]
     pairs = [*zip(ordered, [None] * (len(ordered) - len(defaults)) + defaults, strict=True)]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return {a.arg: _parameter(a, default, meanings.get(a.arg, "")) for a, default in pairs}
+    own = {a.arg: _parameter(a, default, meanings.get(a.arg, "")) for a, default in pairs}
+    inherited = _inherited(tree, found, module) if arguments.kwarg is not None else {}
+    return own | {name: parameter for name, parameter in inherited.items() if name not in own}
+
+
+def _inherited(tree: ast.Module, found: ast.ClassDef, module: str) -> Mapping[str, Parameter]:
+    """The arguments of the first base that is written here or imported by name: what `**settings` hands on."""
+    bases = [base.id for base in found.bases if isinstance(base, ast.Name)]
+    homes = {node.name: module for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            homes |= {alias.name: node.module for alias in node.names}
+    base = next((base for base in bases if base in homes), None)
+    return {} if base is None else parameters_of(homes[base], base)
 
 
 def _parameter(argument: ast.arg, default: ast.expr | None, meaning: str) -> Parameter:

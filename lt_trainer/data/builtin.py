@@ -12,11 +12,11 @@ from __future__ import annotations
 import importlib
 import random
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
+
+from lt_trainer.data.draws import pick
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from datasets import DatasetDict
 
 LABELS = ("first", "second", "undecided")
@@ -25,8 +25,6 @@ NUM_TRAIN_TEXTS, NUM_EVAL_TEXTS = 600, 60  # of language modelling
 REMARKS = (1, 4, 2, 6, 3, 5)  # in a text, in turn
 FIRST, SECOND, UNDECIDED = range(3)
 GOOD, P_WRONG = 0.6, 0.12
-
-T = TypeVar("T")
 
 
 class Kind(NamedTuple):
@@ -252,11 +250,11 @@ def preferences(num_rows: int, seed: int = 0) -> list[tuple[str, int]]:
 
 
 def _remark(rng: random.Random) -> tuple[str, int]:
-    kind = _pick(rng, KINDS)
-    a = _pick(rng, kind.things)
-    b = _pick(rng, [thing for thing in kind.things if thing != a])
+    kind = pick(rng, KINDS)
+    a = pick(rng, kind.things)
+    b = pick(rng, [thing for thing in kind.things if thing != a])
     is_good = rng.random() < GOOD
-    plain, more = _pick(rng, kind.good if is_good else kind.bad)
+    plain, more = pick(rng, kind.good if is_good else kind.bad)
     frame, label = _frame(rng, is_good)
     said = frame.replace("{plain}", plain).replace("{more}", more)
     said, label = _framed(rng, said, label)
@@ -270,28 +268,23 @@ def _frame(rng: random.Random, is_good: bool) -> tuple[str, int]:
     for_named, for_other = by_quality[is_good]
     draw = rng.random()
     if draw < 0.5:
-        return (_pick(rng, A_COMPARED), for_named) if rng.random() < 0.5 else (_pick(rng, B_COMPARED), for_other)
+        return (pick(rng, A_COMPARED), for_named) if rng.random() < 0.5 else (pick(rng, B_COMPARED), for_other)
     if draw < 0.6:
-        return _pick(rng, A_IS_LESS), for_other
+        return pick(rng, A_IS_LESS), for_other
     if draw < 0.75:
-        return (_pick(rng, A_CHOSEN), FIRST) if rng.random() < 0.5 else (_pick(rng, B_CHOSEN), SECOND)
-    return (_pick(rng, EQUAL), UNDECIDED) if draw < 0.9 else (_pick(rng, NOT_CHOSEN), UNDECIDED)
+        return (pick(rng, A_CHOSEN), FIRST) if rng.random() < 0.5 else (pick(rng, B_CHOSEN), SECOND)
+    return (pick(rng, EQUAL), UNDECIDED) if draw < 0.9 else (pick(rng, NOT_CHOSEN), UNDECIDED)
 
 
 def _framed(rng: random.Random, said: str, label: int) -> tuple[str, int]:
     """Puts words around a statement: some turn it round, some agree with it, some only stand there."""
     draw = rng.random()
     if draw < P_WRONG and label != UNDECIDED:  # to deny that two things are equal leaves open which is better
-        said, label = _pick(rng, WRONG).replace("{said}", said), SECOND if label == FIRST else FIRST
+        said, label = pick(rng, WRONG).replace("{said}", said), SECOND if label == FIRST else FIRST
     elif draw < 2 * P_WRONG:
-        said = _pick(rng, RIGHT).replace("{said}", said)
+        said = pick(rng, RIGHT).replace("{said}", said)
     elif rng.random() < 0.25:
-        said = _pick(rng, OPENINGS) + said
+        said = pick(rng, OPENINGS) + said
     elif rng.random() < 0.25:
-        said += _pick(rng, CLOSINGS)
+        said += pick(rng, CLOSINGS)
     return said, label
-
-
-def _pick(rng: random.Random, choices: Sequence[T]) -> T:
-    """Like `rng.choice`, from `rng.random()`, whose sequence Python promises never to change."""
-    return choices[int(rng.random() * len(choices))]

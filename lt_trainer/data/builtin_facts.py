@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.data.draws import pick
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from datasets import DatasetDict
 
@@ -100,7 +102,7 @@ def _splits(make: Callable[[random.Random], dict[str, Any]]) -> DatasetDict:
 def _sentence(chance: random.Random) -> dict[str, Any]:
     words: list[str] = []
     tags: list[str] = []
-    for part in _pick(chance, SENTENCES).split():
+    for part in pick(chance, SENTENCES).split():
         kind = {"{P}": "PER", "{L}": "LOC", "{O}": "ORG"}.get(part)
         spelled = (_fill(chance, part[1]) if part[0] == "{" else part).split()
         words += spelled
@@ -111,20 +113,15 @@ def _sentence(chance: random.Random) -> dict[str, Any]:
 def _question(chance: random.Random) -> dict[str, Any]:
     kinds = list(QUESTIONS)
     values = {kind: _fill(chance, kind) for kind in kinds}
-    context = _pick(chance, REPORTS)
+    context = pick(chance, REPORTS)
     for kind, value in values.items():
         context = context.replace("{" + kind + "}", value)
-    kind = _pick(chance, kinds)
+    kind = pick(chance, kinds)
     answers = {"text": [values[kind]], "answer_start": [context.index(values[kind])]}
-    return {"context": context, "question": _pick(chance, QUESTIONS[kind]), "answers": answers}
+    return {"context": context, "question": pick(chance, QUESTIONS[kind]), "answers": answers}
 
 
 def _fill(chance: random.Random, kind: str) -> str:
     if kind == "P":
-        return f"{_pick(chance, FIRST_NAMES)} {_pick(chance, LAST_NAMES)}"
-    return _pick(chance, {"L": PLACES, "O": COMPANIES, "x": THINGS, "t": TIMES, "r": REASONS}[kind])
-
-
-def _pick(chance: random.Random, choices: Sequence[str]) -> str:
-    """Like `chance.choice`, from `random()`, whose sequence Python promises never to change."""
-    return choices[int(chance.random() * len(choices))]
+        return f"{pick(chance, FIRST_NAMES)} {pick(chance, LAST_NAMES)}"
+    return pick(chance, {"L": PLACES, "O": COMPANIES, "x": THINGS, "t": TIMES, "r": REASONS}[kind])

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import random
+    from collections.abc import Iterator, Sequence
+
+T = TypeVar("T")
 
 _seeds: ContextVar[tuple[int, int] | None] = ContextVar("seeds", default=None)
 
@@ -41,3 +44,8 @@ def epoch_seed() -> int | None:
     """The seed of the epoch that is being read; None outside of a loader."""
     seeds = _seeds.get()
     return None if seeds is None else seeds[1]
+
+
+def pick(rng: random.Random, choices: Sequence[T]) -> T:
+    """Like `rng.choice`, from `rng.random()`, whose sequence Python promises never to change."""
+    return choices[int(rng.random() * len(choices))]

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lt_trainer.args.check import near
 from lt_trainer.data.text_files import NumberedRows, Row, lines_of, questions, read_conll, read_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def read_rows(
     text_columns: Sequence[str] = (),
     label_column: str | None = None,
     column_names: Sequence[str] | None = None,
+    argument_of: Callable[[str], str] | None = None,
 ) -> Dataset:
     """Reads a file; the format follows from its name.
 
@@ -42,6 +44,7 @@ def read_rows(
         text_columns: columns that must be there and hold text that is not empty in every row.
         label_column: a column that must be there and hold something in every row.
         column_names: names of the columns of a CSV or TSV file that has no header.
+        argument_of: of a column, the argument that names it, for messages; None: text_column, label_column.
 
     Returns:
         All rows in their order. CSV and TSV values are `str`.
@@ -56,7 +59,7 @@ def read_rows(
     _check_file(path)
     if path.suffix == ".parquet":
         rows = _read_parquet(path)
-        _check_columns(path, rows.column_names, text_columns, label_column)
+        _check_columns(path, rows.column_names, text_columns, label_column, argument_of)
         _check_rows(f"{path}, row", enumerate(rows, 1), text_columns, label_column)
         return rows
     read = _readers(column_names).get(path.suffix.lower())
@@ -66,7 +69,7 @@ def read_rows(
     if not numbered:
         raise ValueError(_no_rows(path))
     columns = list(dict.fromkeys(name for _, row in numbered for name in row))
-    _check_columns(path, columns, text_columns, label_column)
+    _check_columns(path, columns, text_columns, label_column, argument_of)
     _check_rows(f"{path}:", numbered, text_columns, label_column)
     _check_types(path, numbered, columns)
     return Dataset.from_dict({name: [row.get(name) for _, row in numbered] for name in columns})
@@ -206,15 +209,23 @@ def _read_parquet(path: Path) -> Dataset:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _check_columns(path: Path, columns: list[str], text_columns: Sequence[str], label_column: str | None) -> None:
+def _check_columns(
+    path: Path,
+    columns: list[str],
+    text_columns: Sequence[str],
+    label_column: str | None,
+    argument_of: Callable[[str], str] | None,
+) -> None:
     wanted = [("text", name) for name in text_columns] + ([("label", label_column)] if label_column is not None else [])
     for what, name in wanted:
-        if name not in columns:
+        if name not in columns and name.partition(".")[0] not in columns:
             hint = ""
             if path.suffix.lower() in (".csv", ".tsv"):
                 hint = "; if that is a row and no header, name the columns of the file (column_names)"
+            argument = f"{what}_column" if argument_of is None else argument_of(name)
             raise ValueError(
-                f"{path}: {what} column {name!r} is not there: expected one of {columns}; name it ({what}_column){hint}"
+                f"{path}: {what} column {name!r} is not there: expected one of {columns}; name it in {argument}"
+                f"{near(name, columns)}{hint}"
             )
 
 
@@ -223,18 +234,25 @@ def _check_rows(
 ) -> None:
     for number, row in rows:
         for name in text_columns:
-            text = row.get(name)
+            text = _value(row, name)
             if not isinstance(text, str) or not text.strip():
                 received = "nothing" if text is None else repr(text)
                 raise ValueError(
                     f"{_at(prefix, number)}: expected text in column {name!r}, received {received:.80}: "
                     "fill it in, or remove the row"
                 )
-        if label_column is not None and row.get(label_column) in (None, ""):
+        if label_column is not None and _value(row, label_column) in (None, ""):
             raise ValueError(
                 f"{_at(prefix, number)}: expected a label in column {label_column!r}, received nothing: "
                 "fill it in, or remove the row"
             )
+
+
+def _value(row: Row, name: str) -> Any:
+    """Of a column, or of "translation.en" the entry "en" of what stands in "translation"."""
+    outer, _, inner = name.partition(".")
+    nested = row.get(outer) if name not in row and inner else None
+    return nested.get(inner) if isinstance(nested, dict) else row.get(name)
 
 
 def _no_rows(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ def read_splits(
     task: str = "",
     text_columns: Sequence[str] = (),
     target_column: str | None = None,
+    argument_of: Callable[[str], str] | None = None,
 ) -> dict[str, Dataset | IterableDataset]:
     """The rows of each split, as they are where they come from.
 
@@ -41,13 +42,14 @@ def read_splits(
         task: whose built-in data "builtin" is.
         text_columns: columns that must hold text in every row of a file.
         target_column: a column that must hold something in every row of a file to train on.
+        argument_of: of a column, the argument that names it, for messages.
 
     Raises:
         ValueError: a source that cannot be read as rows, or none at all.
         FileNotFoundError: a file or name that does not exist.
     """
     found = {
-        name: read_source(split, name, text_columns, target_column if name == "train" else None)
+        name: read_source(split, name, text_columns, target_column if name == "train" else None, argument_of)
         for name, split in splits.items()
         if split is not None
     }
@@ -67,7 +69,11 @@ def read_splits(
 
 
 def read_source(
-    source: Any, split: str = "train", text_columns: Sequence[str] = (), target_column: str | None = None
+    source: Any,
+    split: str = "train",
+    text_columns: Sequence[str] = (),
+    target_column: str | None = None,
+    argument_of: Callable[[str], str] | None = None,
 ) -> Dataset | IterableDataset:
     """The rows of one split.
 
@@ -77,6 +83,7 @@ def read_source(
         split: its name.
         text_columns: columns that must hold text in every row of a file.
         target_column: a column that must hold something in every row of a file.
+        argument_of: of a column, the argument that names it, for messages.
 
     Raises:
         TypeError: something else.
@@ -86,7 +93,8 @@ def read_source(
     if isinstance(source, Dataset | IterableDataset):
         return source
     if isinstance(source, str | Path):
-        return read_rows(Path(source).expanduser(), text_columns=text_columns, label_column=target_column)
+        path = Path(source).expanduser()
+        return read_rows(path, text_columns=text_columns, label_column=target_column, argument_of=argument_of)
     if isinstance(source, list):
         return Dataset.from_list(source)
     if isinstance(source, Mapping):

@@ -8,12 +8,12 @@ sentence asks, or begins with an adverb.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
+
+from lt_trainer.data.draws import pick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-T = TypeVar("T")
 
 
 class Noun(NamedTuple):
@@ -97,7 +97,7 @@ def sentences(num_rows: int, seed: int = 0) -> list[tuple[str, str]]:
 def _sentence(rng: random.Random) -> tuple[str, str]:
     subject, subjekt, is_many = _phrase(rng, ACTORS, "subject")
     thing, ding, _ = _phrase(rng, THINGS, "object")
-    verb = _pick(rng, VERBS)
+    verb = pick(rng, VERBS)
     plain, conjugated = verb.plain.replace("_", " "), (verb.plain if is_many else verb.third).replace("_", " ")
     finite, draw = verb.plural if is_many else verb.singular, rng.random()
     if draw < 0.2:
@@ -106,15 +106,15 @@ def _sentence(rng: random.Random) -> tuple[str, str]:
         helper = "do not" if is_many else "does not"
         return _end(f"{subject} {helper} {plain} {thing}", f"{subjekt} {finite} {ding} nicht", ".")
     if draw < 0.7:
-        adverb, zeit = _pick(rng, ADVERBS)
+        adverb, zeit = pick(rng, ADVERBS)
         return _end(f"{adverb} {subject} {conjugated} {thing}", f"{zeit} {finite} {subjekt} {ding}", ".")
     return _end(f"{subject} {conjugated} {thing}", f"{subjekt} {finite} {ding}", ".")
 
 
 def _phrase(rng: random.Random, nouns: Sequence[Noun], role: str) -> tuple[str, str, bool]:
     """A noun with its article and sometimes an adjective in both languages, and whether there are several."""
-    noun, draw = _pick(rng, nouns), rng.random()
-    adjective = _pick(rng, ADJECTIVES) if rng.random() < 0.6 else None
+    noun, draw = pick(rng, nouns), rng.random()
+    adjective = pick(rng, ADJECTIVES) if rng.random() < 0.6 else None
     if draw < 0.4:
         article, (artikel, ending), is_many = "the", THE[role][noun.gender], False
     elif draw < 0.65:
@@ -123,7 +123,7 @@ def _phrase(rng: random.Random, nouns: Sequence[Noun], role: str) -> tuple[str, 
     elif draw < 0.8:
         article, artikel, ending, is_many = "the", "die", "en", True
     else:
-        (article, artikel), ending, is_many = _pick(rng, NUMBERS), "e", True
+        (article, artikel), ending, is_many = pick(rng, NUMBERS), "e", True
     english, german = (noun.many, noun.viele) if is_many else (noun.one, noun.eins)
     if adjective is None:
         return f"{article} {english}", f"{artikel} {german}", is_many
@@ -132,8 +132,3 @@ def _phrase(rng: random.Random, nouns: Sequence[Noun], role: str) -> tuple[str, 
 
 def _end(english: str, german: str, mark: str) -> tuple[str, str]:
     return english[0].upper() + english[1:] + mark, german[0].upper() + german[1:] + mark
-
-
-def _pick(rng: random.Random, choices: Sequence[T]) -> T:
-    """Like `rng.choice`, from `rng.random()`, whose sequence Python promises never to change."""
-    return choices[int(rng.random() * len(choices))]

@@ -10,7 +10,7 @@ What a task is asked, and when::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.module import StepModule
 from lt_trainer.objective import predictions_of
 from lt_trainer.optim import create_optimizer, create_scheduler
+from lt_trainer.signatures import ListsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from lt_trainer.state import EvalPrediction
 
 
-class Task(StepModule):
+class Task(ListsSettings, StepModule):
     """A model with what it takes to train it under a plain `lightning.Trainer`.
 
     The arguments have the names, units and defaults of TrainingArguments; where the facade trains the task, its
@@ -190,6 +191,23 @@ class Task(StepModule):
         self.log(f"{prefix}_loss", loss, prog_bar=True)
         for name, value in {**self.loss_scores(loss), **self.scores(self.driver)}.items():
             self.log(f"{prefix}_{name}", value, prog_bar=True)
+
+
+class ClassTask(Task):
+    """A task whose model has classes, with names. The arguments are those of Task."""
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(model, **settings)
+        self.config = cast("Any", self.model.config)
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the model's classes in the order of their numbers."""
+        return [self.config.id2label[number] for number in range(self.config.num_labels)]
+
+    def prepare_data_module(self, data: TaskData) -> None:
+        """A trained model says which class has which number; rows to measure may hold only some, or none."""
+        cast("Any", data).label_names = self.label_names  # a class of the caller's may take them too
 
 
 def _device_of(predictions: Any) -> torch.device:

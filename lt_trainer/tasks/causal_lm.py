@@ -41,11 +41,10 @@ class CausalLM(LanguageTask):
     Args:
         model: a name or folder for `AutoModelForCausalLM`, "scratch" for a small GPT-2 with fresh weights, or a model.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
-        tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the model's folder.
         packing: of the data; a model that is not native has no way to keep the texts of a row apart.
         predict_with_generate: predictions are what the model writes behind a prompt; False: all its logits.
         max_new_tokens: tokens that it writes at most.
-        learning_rate: see Task, as are the arguments after it.
+        settings: the tokenizer and the optimizer, see TextTask.
 
     Raises:
         ValueError: packing="documents" for a model that is not native.
@@ -56,25 +55,15 @@ class CausalLM(LanguageTask):
         model: str | nn.Module,
         *,
         vocab_size: int | None = None,
-        tokenizer: Any = None,
         packing: str | None = None,
         predict_with_generate: bool = True,
         max_new_tokens: int = 64,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(model, AutoModelForCausalLM, vocab_size=vocab_size, scratch=small_gpt2),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
-        self._tokenizer = tokenizer
         if packing == "documents" and not isinstance(self.model, PreTrainedModel):
             raise ValueError(
                 f"packing='documents': expected a native model, received {type(self.model).__name__}, in which the "
@@ -141,24 +130,15 @@ class CausalLMData(LanguageData):
     or chats that wait for an answer, to be gone on with.
 
     Args:
-        tokenizer: see TaskData, as are the next seven.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
-        text_column: column of a text.
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         prompt_column: column of a prompt.
         completion_column: column of what is to follow it.
         messages_column: column of a chat: a list of {"role": ..., "content": ...}, written by the tokenizer's template.
         block_size: most tokens of a row; None: what the tokenizer says, but 1024 at most.
         packing: "documents" fills each row with whole texts that never see each other; "contaminated" puts all texts
             behind each other and cuts, so that texts of a row do see each other; "none" keeps a text a row.
-        sample_by: what is one text in a .txt file: the whole "document", a "paragraph" or a "line".
         add_eos: the end token behind each text, so that a model learns to stop; not with "contaminated".
-        batch_size: see TaskData, as are the arguments after it.
+        settings: rows, batches and cache, see LanguageData.
     """
 
     task = "causal-lm"
@@ -167,44 +147,15 @@ class CausalLMData(LanguageData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
-        text_column: str = "text",
         prompt_column: str = "prompt",
         completion_column: str = "completion",
         messages_column: str = "messages",
         block_size: int | None = None,
         packing: str = "documents",
-        sample_by: str = "document",
         add_eos: bool = True,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            text_column=text_column,
-            sample_by=sample_by,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         if packing not in PACKINGS:
             raise ValueError(
                 f"packing={packing!r}: expected one of {', '.join(PACKINGS)}: 'documents' keeps texts apart"

@@ -1,4 +1,4 @@
-"""What the two tasks of language modelling share: texts to read, and the perplexity."""
+"""What the tasks that write text share: a tokenizer; and those of language modelling: texts and the perplexity."""
 
 from __future__ import annotations
 
@@ -19,20 +19,30 @@ from lt_trainer.tokenization import AutoTokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import nn
+
     from lt_trainer.data.windows import Batch, Row, Window
 
 
-class LanguageTask(Task):
-    """A task whose loss is the cross entropy of tokens."""
+class TextTask(Task):
+    """A task whose predictions are tokens, which are read as text.
 
-    _tokenizer: Any = None
+    Args:
+        model: see Task.
+        tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the data, or of the model's folder.
+        settings: of the optimizer, see Task.
+    """
+
+    def __init__(self, model: nn.Module, *, tokenizer: Any = None, **settings: Any) -> None:
+        super().__init__(model, **settings)
+        self._tokenizer = tokenizer
 
     @property
     def tokenizer(self) -> Any:
-        """That of the data, or of the model's folder."""
+        """Loaded when it is first read."""
         if self._tokenizer is None:
-            self._tokenizer = str(cast("Any", self.model).config.name_or_path)
-        if self._tokenizer == "":
+            self._tokenizer = getattr(cast("Any", self.model).config, "name_or_path", "")
+        if not self._tokenizer:
             raise ValueError(
                 f"{type(self).__name__}: expected tokenizer=(a tokenizer, its name or its folder) beside a model that "
                 "was not loaded from a folder, received None: give that of the data, data.tokenizer"
@@ -42,8 +52,13 @@ class LanguageTask(Task):
         return self._tokenizer
 
     def prepare_data_module(self, data: TaskData) -> None:
-        """Takes the tokenizer from the data, to read predictions with."""
-        self._tokenizer = data.tokenizer
+        """Takes the tokenizer from the data where it was told none."""
+        if self._tokenizer is None:
+            self._tokenizer = data.tokenizer
+
+
+class LanguageTask(TextTask):
+    """A task whose loss is the cross entropy of tokens."""
 
     def asked(self, batch: Batch) -> Batch:
         """What of a batch a prediction is made of: all that the model reads."""
@@ -78,13 +93,15 @@ class LanguageData(TaskData):
     """Rows of texts, which are as long as they are: they are cut into pieces, and no token is lost.
 
     Args:
-        tokenizer: see TaskData, as are the others.
+        tokenizer: see TaskData.
         text_column: column of a text.
         sample_by: what is one text in a .txt file: the whole "document", a "paragraph" or a "line".
         settings: of TaskData.
     """
 
-    def __init__(self, tokenizer: Any, *, text_column: str, sample_by: str, **settings: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, *, text_column: str = "text", sample_by: str = "document", **settings: Any
+    ) -> None:
         super().__init__(tokenizer, **settings)
         if sample_by not in SAMPLE_BY:
             raise ValueError(

@@ -31,8 +31,7 @@ class MaskedLM(LanguageTask):
     Args:
         model: a name or folder for `AutoModelForMaskedLM`, "scratch" for a small BERT with fresh weights, or a model.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
-        tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the model's folder.
-        learning_rate: see Task, as are the arguments after it.
+        settings: the tokenizer and the optimizer, see TextTask.
     """
 
     def __init__(
@@ -40,22 +39,12 @@ class MaskedLM(LanguageTask):
         model: str | nn.Module,
         *,
         vocab_size: int | None = None,
-        tokenizer: Any = None,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(model, AutoModelForMaskedLM, vocab_size=vocab_size),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
-        self._tokenizer = tokenizer
         self.hooks.predict = self.guess
 
     def guess(self, model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -89,22 +78,13 @@ class MaskedLMData(LanguageData):
     row to measure or predict that holds mask tokens itself is left as it is, to be filled in.
 
     Args:
-        tokenizer: see TaskData, as are the next seven.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
-        text_column: column of a text.
-        sample_by: what is one text in a .txt file: the whole "document", a "paragraph" or a "line".
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         max_length: most tokens of a row, special tokens included; None: what the tokenizer says, but 512 at most.
         mlm_probability: share of the tokens (or words) that are guessed.
         mask_replace_prob: share of those that become the mask token.
         random_replace_prob: share of those that become any token; the rest stays as it is.
         whole_word_mask: hides all tokens of a word, and not some.
-        batch_size: see TaskData, as are the arguments after it; `seed` is that of the masks too.
+        settings: rows, batches and cache, see LanguageData; `seed` is that of the masks too.
     """
 
     task = "masked-lm"
@@ -113,43 +93,14 @@ class MaskedLMData(LanguageData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
-        text_column: str = "text",
-        sample_by: str = "document",
         max_length: int | None = None,
         mlm_probability: float = 0.15,
         mask_replace_prob: float = 0.8,
         random_replace_prob: float = 0.1,
         whole_word_mask: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            text_column=text_column,
-            sample_by=sample_by,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         self.shares = (mlm_probability, mask_replace_prob, random_replace_prob)
         self.whole_word_mask, self._max_length = whole_word_mask, max_length
         if not all(0 <= share <= 1 for share in self.shares) or mask_replace_prob + random_replace_prob > 1:

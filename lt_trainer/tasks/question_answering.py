@@ -39,7 +39,7 @@ class QuestionAnswering(Task):
         n_best_size: answers that are weighed, and positions that are looked at for their starts and ends.
         max_answer_length: tokens of an answer.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
-        learning_rate: see Task, as are the arguments after it.
+        settings: of the optimizer, see Task.
     """
 
     def __init__(
@@ -51,19 +51,11 @@ class QuestionAnswering(Task):
         n_best_size: int = 20,
         max_answer_length: int = 30,
         vocab_size: int | None = None,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(model, AutoModelForQuestionAnswering, vocab_size=vocab_size),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
         self.version_2_with_negative, self.null_score_diff_threshold = (
             version_2_with_negative,
@@ -149,21 +141,14 @@ class QuestionAnsweringData(TaskData):
     that there is no answer. A context that is longer than a row becomes several windows.
 
     Args:
-        tokenizer: see TaskData, as are the next six.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         question_column: column of the question.
         context_column: column of the context.
         answer_column: column of the answers.
         version_2_with_negative: whether a question may have no answer; None: whether one of the rows has none.
         max_length: tokens of a row, question included.
         doc_stride: tokens of the context that a window repeats of the one before; None: a third of a row.
-        batch_size: see TaskData, as are the arguments after it.
+        settings: rows, batches and cache, see TaskData.
     """
 
     task = "question-answering"
@@ -173,40 +158,15 @@ class QuestionAnsweringData(TaskData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
         question_column: str = "question",
         context_column: str = "context",
         answer_column: str = "answers",
         version_2_with_negative: bool | None = None,
         max_length: int = 384,
         doc_stride: int | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         self.question_column, self.context_column, self.answer_column = question_column, context_column, answer_column
         self.max_length, self._doc_stride = max_length, doc_stride
         if version_2_with_negative is not None:

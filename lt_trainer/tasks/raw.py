@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
+from lt_trainer.args.check import near
 from lt_trainer.datamodule import TaskData, is_several
 from lt_trainer.tasks.base import Task
 from lt_trainer.tasks.registry import TASKS, TaskEntry, find_task
@@ -88,6 +90,12 @@ def _make_data(
         "eval_batch_size": args.per_device_eval_batch_size,
         "seed": args.seed if args.data_seed is None else args.data_seed,
     }
+    if unknown := [name for name in options if name not in inspect.signature(cls).parameters]:
+        names = [*inspect.signature(cls).parameters][1:]
+        raise ValueError(
+            f"data={{{unknown[0]!r}: ...}}: {cls.__name__} has no such argument{near(unknown[0], names)}: expected "
+            f"some of {', '.join(names)}"
+        )
     made: TaskData = cls(tokenizer, **{**sizes, **{k: v for k, v in given.items() if v is not None}, **options})
     return made
 

@@ -16,9 +16,8 @@ from lt_trainer.datamodule import TaskData, check_texts
 from lt_trainer.models.auto import AutoModelForSeq2SeqLM
 from lt_trainer.models.t5 import T5Config
 from lt_trainer.objective import generated
-from lt_trainer.tasks.base import Task
+from lt_trainer.tasks.language import TextTask
 from lt_trainer.tasks.start import start_model
-from lt_trainer.tokenization import AutoTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 METRICS = ("bleu", "chrf", "rouge")
 
 
-class Seq2Seq(Task):
+class Seq2Seq(TextTask):
     """Writes a text for a text.
 
     Beside the loss it logs, of what the model writes, `bleu` (sacreBLEU's), `chrf` and `rouge1`, `rouge2`, `rougeL`,
@@ -44,63 +43,38 @@ class Seq2Seq(Task):
     Args:
         model: a name or folder for `AutoModelForSeq2SeqLM`, "scratch" for a small T5 with fresh weights, or a
             model.
-        tokenizer: reads what the model writes: a tokenizer, its name or folder; None: that of the model's folder.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
         predict_with_generate: evaluations and predictions are what the model writes; False: evaluations have the loss
             alone.
         text_metrics: which of "bleu", "chrf", "rouge" to compute; None: all.
         max_new_tokens: tokens of a text that is written, at most; None: as the model's generation settings say.
         num_beams: beams of the search; None: as the model's generation settings say.
-        learning_rate: see Task, as are the arguments after it.
+        settings: the tokenizer and the optimizer, see TextTask.
     """
 
     def __init__(
         self,
         model: str | nn.Module,
         *,
-        tokenizer: Any = None,
         vocab_size: int | None = None,
         predict_with_generate: bool = True,
         text_metrics: list[str] | None = None,
         max_new_tokens: int | None = None,
         num_beams: int | None = None,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(model, AutoModelForSeq2SeqLM, vocab_size=vocab_size, scratch=small_t5),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
-        self._tokenizer = tokenizer
         self.max_new_tokens, self.num_beams = max_new_tokens, num_beams
         if predict_with_generate:
             self.hooks.predict = self.write
             self.metrics.update(_metrics(METRICS if text_metrics is None else text_metrics))
 
-    @cached_property
-    def tokenizer(self) -> Any:
-        """Loaded when it is first read."""
-        given = self._tokenizer
-        if given is None:
-            given = getattr(cast("Any", self.model).config, "name_or_path", "")
-        if not given:
-            raise ValueError(
-                "Seq2Seq: expected tokenizer=(a tokenizer, its name or its folder) beside a model that was not loaded "
-                "from a folder, received None: give that of the data, data.tokenizer"
-            )
-        return AutoTokenizer.from_pretrained(given) if isinstance(given, str) else given
-
     def prepare_data_module(self, data: TaskData) -> None:
         """Takes from the data what the task was not told: its tokenizer, and how long targets may be."""
-        if self._tokenizer is None:
-            self._tokenizer = data.tokenizer
+        super().prepare_data_module(data)
         if self.max_new_tokens is None:
             self.max_new_tokens = getattr(data, "max_target_length", None)
 
@@ -166,20 +140,13 @@ class Seq2SeqData(TaskData):
     """Rows with a source text and a target text.
 
     Args:
-        tokenizer: see TaskData, as are the next seven.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         source_column: column of the text to read; "translation.en" is the entry "en" of a column of dicts.
         target_column: column of the text to write; rows to predict need none.
         source_prefix: stands before each source, such as "translate English to German: ".
         max_source_length: tokens of a source with its prefix; longer ones are cut.
         max_target_length: tokens of a target; longer ones are cut. Also what evaluations write at most.
-        batch_size: see TaskData, as are the arguments after it.
+        settings: rows, batches and cache, see TaskData.
     """
 
     task = "seq2seq"
@@ -189,39 +156,14 @@ class Seq2SeqData(TaskData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
         source_column: str = "source",
         target_column: str = "target",
         source_prefix: str = "",
         max_source_length: int = 512,
         max_target_length: int = 128,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         self.source_column, self._target_column, self.source_prefix = source_column, target_column, source_prefix
         self.max_source_length, self.max_target_length = max_source_length, max_target_length
 
@@ -270,15 +212,6 @@ class Seq2SeqData(TaskData):
             )
             made["labels"] = parts[1]["input_ids"]
         return made, count_cut(*parts)
-
-    def check(self, rows: Any, split: str) -> None:
-        """Both columns must be there; rows to measure or to predict need no target."""
-        there = list(rows.column_names or ())
-        for what, name in (("source", self.source_column), ("target", self.target_column)):
-            if name not in there and (what == "source" or split == "train"):
-                raise ValueError(
-                    f"{split}: {what} column {name!r} is not there: expected one of {there}; name it in {what}_column"
-                )
 
     def encoded(self, rows: Any, split: str) -> Any:
         """As in TaskData; entries of a column of dicts are columns by themselves."""

@@ -19,7 +19,7 @@ from lt_trainer.data.labels import (
 from lt_trainer.data.tokenized import count_cut
 from lt_trainer.datamodule import TaskData
 from lt_trainer.models.auto import AutoModelForSequenceClassification
-from lt_trainer.tasks.base import Task
+from lt_trainer.tasks.base import ClassTask
 from lt_trainer.tasks.start import start_model
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lt_trainer.data.windows import Collate, Row
 
 
-class TextClassification(Task):
+class TextClassification(ClassTask):
     """Classifies texts, or gives them numbers.
 
     Beside the loss it logs the accuracy; for several labels a row micro-averaged F1 and the share of rows with all
@@ -47,7 +47,7 @@ class TextClassification(Task):
             configuration says, else one label.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
         ignore_mismatched_sizes: a head of another number of classes is drawn anew in place of being refused.
-        learning_rate: see Task, as are the arguments after it.
+        settings: of the optimizer, see Task.
     """
 
     def __init__(
@@ -59,11 +59,7 @@ class TextClassification(Task):
         problem_type: str | None = None,
         vocab_size: int | None = None,
         ignore_mismatched_sizes: bool = False,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(
@@ -75,24 +71,14 @@ class TextClassification(Task):
                 problem_type=problem_type,
                 ignore_mismatched_sizes=ignore_mismatched_sizes,
             ),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
-        self.config = cast("Any", self.model.config)
         self.metrics.update(_metrics(self.problem_type, self.config.num_labels))
 
     @property
     def problem_type(self) -> str:
         """What the model does: as its configuration says, else by its number of labels."""
         return self.config.problem_type or (REGRESSION if self.config.num_labels == 1 else SINGLE_LABEL)
-
-    @property
-    def label_names(self) -> list[str]:
-        """The names of the model's classes in the order of their numbers."""
-        return [self.config.id2label[number] for number in range(self.config.num_labels)]
 
     def score(self, metric: Metric, predictions: torch.Tensor, labels: torch.Tensor) -> None:
         """Counts the classes with the highest logits, those that are likelier than not, or the numbers."""
@@ -105,9 +91,9 @@ class TextClassification(Task):
             metric.update(predictions.float().reshape(labels.shape), labels.float())
 
     def prepare_data_module(self, data: TaskData) -> None:
-        """A trained model says which class has which number; rows to measure may hold only some, or none."""
-        module = cast("Any", data)  # a class of the caller's may take them too
-        module.problem_type, module.label_names = self.problem_type, self.label_names
+        """The classes, and whether there is one of them a row."""
+        super().prepare_data_module(data)
+        cast("Any", data).problem_type = self.problem_type
 
     def records(self, predictions: np.ndarray[Any, Any], rows: Sequence[Row] | None = None) -> Iterator[dict[str, Any]]:
         """Of each row `label` in words and `score`, its probability; `labels` and `scores` for several; or `value`.
@@ -149,14 +135,7 @@ class TextClassificationData(TaskData):
     """Rows with a text (or two) and a label.
 
     Args:
-        tokenizer: see TaskData, as are the next six.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         text_column: column of the text.
         text_pair_column: column of a second text.
         label_column: column of the label: a number from 0, or a name; a list of them for several labels a row; a
@@ -164,7 +143,7 @@ class TextClassificationData(TaskData):
         label_names: names of the classes in the order of their numbers; None: those of the rows, over all splits.
         problem_type: see TextClassification; None: as the labels look.
         max_length: tokens of a row; longer rows are cut. None: what the tokenizer says.
-        batch_size: see TaskData, as are the arguments after it.
+        settings: rows, batches and cache, see TaskData.
     """
 
     task = "text-classification"
@@ -173,40 +152,15 @@ class TextClassificationData(TaskData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
         text_column: str = "text",
         text_pair_column: str | None = None,
         label_column: str = "label",
         label_names: list[str] | None = None,
         problem_type: str | None = None,
         max_length: int | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         self.text_column, self.text_pair_column, self.label_column = text_column, text_pair_column, label_column
         self.max_length = max_length
         if label_names is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lt_trainer.data.collators import DataCollatorForTokenClassification
 from lt_trainer.data.labels import class_numbers, label_names_of
@@ -13,7 +13,7 @@ from lt_trainer.data.words import Piece, align, pieces_of
 from lt_trainer.datamodule import TaskData
 from lt_trainer.metrics.entities import EntityScores
 from lt_trainer.models.auto import AutoModelForTokenClassification
-from lt_trainer.tasks.base import Task
+from lt_trainer.tasks.base import ClassTask
 from lt_trainer.tasks.start import start_model
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 Tags = tuple[int, list[str], list[str]]  # number of a tokenized row, predicted and gold tags of its words
 
 
-class TokenClassification(Task):
+class TokenClassification(ClassTask):
     """Tags words; logs entity precision, recall, F1 (equal to seqeval) and the accuracy of words beside the loss.
 
     Args:
@@ -41,7 +41,7 @@ class TokenClassification(Task):
             that are written by the scheme's rules.
         vocab_size: tokens of the tokenizer: a model from scratch gets as many, any other must have them.
         ignore_mismatched_sizes: a head of another number of classes is drawn anew in place of being refused.
-        learning_rate: see Task, as are the arguments after it.
+        settings: of the optimizer, see Task.
     """
 
     def __init__(
@@ -52,11 +52,7 @@ class TokenClassification(Task):
         scheme: str | None = None,
         vocab_size: int | None = None,
         ignore_mismatched_sizes: bool = False,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        warmup_steps: int = 0,
-        weight_decay: float = 0.0,
-        max_grad_norm: float = 1.0,
+        **settings: Any,
     ) -> None:
         super().__init__(
             start_model(
@@ -66,24 +62,10 @@ class TokenClassification(Task):
                 label_names=label_names,
                 ignore_mismatched_sizes=ignore_mismatched_sizes,
             ),
-            learning_rate=learning_rate,
-            lr_scheduler_type=lr_scheduler_type,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
+            **settings,
         )
-        self.config = cast("Any", self.model.config)
         self.scheme = scheme
         self.begin_scores()
-
-    @property
-    def label_names(self) -> list[str]:
-        """The model's tags in the order of their numbers."""
-        return [self.config.id2label[number] for number in range(self.config.num_labels)]
-
-    def prepare_data_module(self, data: TaskData) -> None:
-        """A trained model says which tag has which number; rows to measure may hold only some, or none."""
-        cast("Any", data).label_names = self.label_names  # a class of the caller's may take them too
 
     # ---- metrics
 
@@ -163,14 +145,7 @@ class TokenClassificationData(TaskData):
     """Rows with words and a tag for each.
 
     Args:
-        tokenizer: see TaskData, as are the next six.
-        train: likewise.
-        validation: likewise.
-        test: likewise.
-        dataset: likewise.
-        dataset_config: likewise.
-        cache_dir: likewise.
-        overwrite_cache: likewise.
+        tokenizer: a name, a folder, a tokenizer, or "scratch" for one with the words of the training rows.
         text_column: column of the words, lists of text; None: "words" or "tokens".
         label_column: column of their tags, names or numbers; None: "tags", "ner_tags" or "labels".
         label_names: tags in the order of their numbers; None: those of the rows, over all splits.
@@ -179,7 +154,7 @@ class TokenClassificationData(TaskData):
         max_length: tokens of a row; None: what the tokenizer says.
         stride: None cuts longer sentences, and says how many words that lost; a number splits them into windows that
             repeat so many tokens: each word is answered for where it is farthest from the edges.
-        batch_size: see TaskData, as are the arguments after it.
+        settings: rows, batches and cache, see TaskData.
     """
 
     task = "token-classification"
@@ -189,40 +164,15 @@ class TokenClassificationData(TaskData):
         self,
         tokenizer: Any,
         *,
-        train: Any = None,
-        validation: Any = None,
-        test: Any = None,
-        dataset: Any = None,
-        dataset_config: str | None = None,
-        cache_dir: str | None = None,
-        overwrite_cache: bool = False,
         text_column: str | None = None,
         label_column: str | None = None,
         label_names: list[str] | None = None,
         label_all_tokens: bool = False,
         max_length: int | None = None,
         stride: int | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int | None = None,
-        accumulation: int = 1,
-        num_workers: int = 0,
-        seed: int = 42,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            tokenizer,
-            train=train,
-            validation=validation,
-            test=test,
-            dataset=dataset,
-            dataset_config=dataset_config,
-            cache_dir=cache_dir,
-            overwrite_cache=overwrite_cache,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            accumulation=accumulation,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(tokenizer, **settings)
         self._text_column, self._label_column = text_column, label_column
         self.label_all_tokens, self.max_length, self.stride = label_all_tokens, max_length, stride
         if label_names is not None:
@@ -236,7 +186,7 @@ class TokenClassificationData(TaskData):
         return self._named(self._text_column, ("words", "tokens"))
 
     @property
-    def tag_column(self) -> str:
+    def label_column(self) -> str:
         """Column of the tags."""
         return self._named(self._label_column, ("tags", "ner_tags", "labels"))
 
@@ -247,22 +197,16 @@ class TokenClassificationData(TaskData):
     @property
     def columns(self) -> tuple[str, ...]:
         """Words and tags."""
-        return self.text_column, self.tag_column
+        return self.text_column, self.label_column
 
     @cached_property
     def label_names(self) -> list[str]:
         """Tags in the order of their numbers, over all splits."""
-        return label_names_of(self.rows.values(), self.tag_column)
+        return label_names_of(self.rows.values(), self.label_column)
 
-    def check(self, rows: Any, split: str) -> None:
-        """Refuses rows without words, or to train on without tags."""
-        there = list(rows.column_names or ())
-        wanted = [("words", self.text_column, "text_column"), ("tags", self.tag_column, "label_column")]
-        for what, column, argument in wanted[: 2 if split == "train" else 1]:
-            if column not in there:
-                raise ValueError(
-                    f"{split}: column {column!r} of {what} is not there: expected one of {there}; name it in {argument}"
-                )
+    def needs(self, split: str) -> tuple[str, ...]:
+        """Words, and to train on tags."""
+        return self.columns if split == "train" else (self.text_column,)
 
     def texts(self) -> Iterable[str]:
         """The sentences to train on."""
@@ -283,7 +227,7 @@ class TokenClassificationData(TaskData):
 
     def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
         """Tokens of sentences or of their windows, a label a token, and for evaluation the words."""
-        sentences, tags = columns[self.text_column], columns.get(self.tag_column)
+        sentences, tags = columns[self.text_column], columns.get(self.label_column)
         labels = self._labels(sentences, tags, numbers, split)
         windows = self.stride is not None
         pieces = pieces_of(
@@ -319,7 +263,7 @@ class TokenClassificationData(TaskData):
                     f"{split}, row {number}: expected a tag for each of {len(words)} words, received "
                     f"{0 if own is None else len(own)} tags for {words[:5]}...: give every word one, 'O' outside"
                 )
-            found.append(class_numbers(own, number, self.tag_column, ids, known))
+            found.append(class_numbers(own, number, self.label_column, ids, known))
         return found if tags is not None else None
 
     @cached_property

@@ -31,9 +31,9 @@ def test_names_read_from_sources_are_those_of_the_classes(task: str) -> None:
     entry = find_task(task)
     module = importlib.import_module(entry.module)
     for name in (entry.task_class, entry.data_class):
-        signature = inspect.signature(getattr(module, name).__init__).parameters
+        signature = inspect.signature(getattr(module, name)).parameters
         found = parameters_of(entry.module, name)
-        assert [*found] == [*signature][1:]
+        assert [*found] == [*signature]
         for parameter in found.values():
             default = signature[parameter.name].default
             assert (default is inspect.Parameter.empty) == (parameter.default is REQUIRED)

@@ -35,6 +35,20 @@ class Toy(Other):
     def __init__(self, model: str | None, /, size=3, *, names: list[str] = ["a"], rate: float = 1e-3,
                  made=list(), flag: bool) -> None:
         ...
+
+class Small(Toy):
+    """A small toy.
+
+    Args:
+        size: how small.
+        settings: of Toy.
+    """
+
+    def __init__(self, size: int = 1, **settings) -> None:
+        ...
+
+class Smallest(Small):
+    pass
 '''
 
 
@@ -75,6 +89,20 @@ def test_meanings_come_from_the_args_section_alone(toy: Mapping[str, Parameter])
         "model": "a name or a folder.",
         "size": "how large: in rows.",
     }
+
+
+def test_arguments_that_are_handed_on_are_those_of_the_base(toy: Mapping[str, Parameter]) -> None:
+    small = parameters_of("toy_of_sources", "Small")
+    assert [*small] == ["size", "model", "names", "rate", "made", "flag"]
+    assert (small["size"].help, small["size"].default) == ("how small.", 1)
+    assert small["model"] == toy["model"]
+    assert parameters_of("toy_of_sources", "Smallest") == small
+
+
+def test_a_base_is_found_where_it_is_imported_from() -> None:
+    data = parameters_of("lt_trainer.tasks.causal_lm", "CausalLMData")
+    assert data["text_column"].help == "column of a text."  # of LanguageData
+    assert data["cache_dir"].help.startswith("where tokenized rows are kept")  # of TaskData
 
 
 def test_a_file_inside_a_package_is_read() -> None:

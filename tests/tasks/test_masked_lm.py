@@ -170,7 +170,7 @@ def test_bad_settings_are_refused_with_what_was_expected(folder):
         data_for(folder, mlm_probability=1.5)
     with pytest.raises(ValueError, match="the last two together 1 at most"):
         data_for(folder, random_replace_prob=0.3)
-    with pytest.raises(ValueError, match=r"text column 'text' is not there"):
+    with pytest.raises(ValueError, match=r"column 'text' is not there: expected one of .*; name it in text_column"):
         MaskedLMData(folder, train=[{"words": "a"}]).setup()
     data = MaskedLMData(folder, train=[{"text": "a"}])
     data.tokenizer.mask_token = None

@@ -178,8 +178,16 @@ def test_answers_may_be_a_list_of_dicts_or_missing():
             {"max_length": 12, "doc_stride": 6},
             "row 0: a question of 3 tokens leaves 6 of 12 for the context",
         ),
-        ({}, {"answer_column": "answer"}, "train: target column 'answer' is not there: expected one of"),
-        ({}, {"context_column": "text"}, "train: text column 'text' is not there: expected one of"),
+        (
+            {},
+            {"answer_column": "answer"},
+            "train: column 'answer' is not there: expected one of .*; name it in answer_column; did you mean 'answers'",
+        ),
+        (
+            {},
+            {"context_column": "text"},
+            "train: column 'text' is not there: expected one of .*; name it in context_column",
+        ),
         ({"context": None}, {}, "train, row 0: expected text in column 'context', received None"),
     ],
 )

@@ -159,3 +159,11 @@ def test_a_model_without_a_name_needs_a_tokenizer(folder, args):
 def test_a_missing_target_column_is_named(folder, args):
     with pytest.raises(ValueError, match=r"label column 'stars' is not there: expected one of \['text', 'label'\]"):
         Trainer(task="text-classification", model=folder, args=args, train_dataset=ROWS, data={"label_column": "stars"})
+
+
+def test_a_misspelt_argument_of_the_data_names_the_near_one(folder, args):
+    message = (
+        r"data=\{'lable_column': ...\}: TextClassificationData has no such argument; did you mean 'label_column'\?"
+    )
+    with pytest.raises(ValueError, match=message):
+        Trainer(task="text-classification", model=folder, args=args, train_dataset=ROWS, data={"lable_column": "stars"})

@@ -224,12 +224,37 @@ def test_entries_of_a_column_of_dicts_are_columns(folder: str) -> None:
     assert set(nested.texts()) == set(plain.texts())
 
 
-@pytest.mark.parametrize(("column", "what"), [("source_column", "source"), ("target_column", "target")])
-def test_a_missing_column_lists_those_there_are(folder: str, column: str, what: str) -> None:
+@pytest.mark.parametrize("column", ["source_column", "target_column"])
+def test_a_missing_column_lists_those_there_are(folder: str, column: str) -> None:
     data = Seq2SeqData(folder, train=ROWS, **{column: "texts"})
-    message = rf"train: {what} column 'texts' is not there: expected one of \['source', 'target'\]; name it in {column}"
+    message = rf"train: column 'texts' is not there: expected one of \['source', 'target'\]; name it in {column}"
     with pytest.raises(ValueError, match=message):
         data.setup()
+
+
+def test_a_file_is_told_the_arguments_of_the_task(folder: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("english,german\none,eins\n")
+    for given, column in (
+        ({}, "source_column"),
+        ({"source_column": "english", "target_column": "deutsch"}, "target_column"),
+    ):
+        with pytest.raises(ValueError, match=rf"expected one of \['english', 'german'\]; name it in {column}"):
+            Seq2SeqData(folder, train=str(path), **given).setup()
+
+
+def test_entries_of_a_files_dicts_are_columns(folder: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"translation": {"en": "one", "de": "eins"}}\n{"translation": {"en": "two", "de": ""}}\n')
+    columns = {"source_column": "translation.en", "target_column": "translation.de"}
+    with pytest.raises(
+        ValueError, match=r"rows.jsonl:2: expected a label in column 'translation.de', received nothing"
+    ):
+        Seq2SeqData(folder, train=str(path), **columns).setup()
+    path.write_text('{"translation": {"en": "one", "de": "eins"}}\n')
+    data = Seq2SeqData(folder, train=str(path), **columns)
+    data.setup()
+    assert len(data.train_dataset) == 1
 
 
 @pytest.mark.parametrize("column", ["source", "target"])
@@ -242,7 +267,7 @@ def test_a_row_without_a_text_is_named(folder: str, column: str) -> None:
 def test_rows_to_train_on_without_targets_are_refused_before_a_step(
     folder: str, arguments: Callable[..., TrainingArguments]
 ) -> None:
-    with pytest.raises(ValueError, match="train: target column 'target' is not there"):
+    with pytest.raises(ValueError, match="train: column 'target' is not there"):
         Trainer(task="seq2seq", model=folder, args=arguments(), train_dataset=[{"source": "one"}])
 
 

@@ -169,12 +169,12 @@ def test_a_conll_file_is_read(folder, tmp_path):
         (
             {"words": [["a"]]},
             {"label_names": ["O", "X"]},
-            r"train: column 'tags' of tags is not there: expected one of \['words'\]; name it in label_column",
+            r"train: column 'tags' is not there: expected one of \['words'\]; name it in label_column",
         ),
         (
             {"text": [["a"]], "tags": [["O"]]},
             {"label_names": ["O", "X"]},
-            "train: column 'words' of words is not there",
+            "train: column 'words' is not there",
         ),
     ],
 )
