@@ -34,6 +34,7 @@ class Part:
         inputs: the batch as the collator made it, where the evaluation picks any of it.
         kept: what the rows hold that the model does not take; see `data.windows.KeepAside`.
         plain_loss: as `loss`, without label smoothing; None where nothing is smoothed.
+        predicted: whether these rows are among those that are predicted; see `Evaluation`.
     """
 
     rows: list[int]
@@ -44,6 +45,7 @@ class Part:
     inputs: Any = None
     kept: list[dict[str, Any]] | None = None
     plain_loss: torch.Tensor | None = None
+    predicted: bool = True
 
 
 class Kept(NamedTuple):
@@ -80,6 +82,7 @@ class Evaluation:
         keeps_all: see `on_batch`.
         read: called with each part as it comes, predictions included; nothing of them need be kept.
         needs_labels: a batch without the columns that `label_names` names is an error.
+        predicts: the first rows of the data set, so many, are predicted, the others only enter the loss; None: all.
     """
 
     def __init__(
@@ -96,15 +99,17 @@ class Evaluation:
         keeps_all: bool = True,
         read: Callable[[Part], None] | None = None,
         needs_labels: bool = False,
+        predicts: int | None = None,
     ) -> None:
         self.read = read
         self.keep_predictions, self.ignore_keys, self.preprocess = keep_predictions, tuple(ignore_keys), preprocess
         self.pick_inputs, self.keeps_losses, self.concatenates = pick_inputs, keeps_losses, concatenates
         self.hold, self.on_batch, self.keeps_all, self.needs_labels = hold, on_batch, keeps_all, needs_labels
+        self.predicts = predicts if self.wants_predictions else None
         self._loss: torch.Tensor | None = None
         self._plain_loss: torch.Tensor | None = None
         self._count: float = 0
-        self._num_rows = 0
+        self._num_rows = self._num_predicted = 0
         self._held: list[tuple[list[int], Kept]] = []
         self._rows: list[list[int]] = []  # of each batch that is kept
         self._columns = self._new_columns()
@@ -121,9 +126,10 @@ class Evaluation:
 
     def add(self, part: Part) -> None:
         """Takes in a batch; its loss stays on the device until `loss` is asked for."""
-        if self.read is not None:
+        if self.read is not None and part.predicted:
             self.read(part)
         self._num_rows += len(part.rows)
+        self._num_predicted += len(part.rows) if part.predicted else 0
         if part.loss is not None:
             loss = part.loss.detach().double()
             self._loss = loss if self._loss is None else self._loss + loss
@@ -131,7 +137,7 @@ class Evaluation:
         if part.plain_loss is not None:
             plain = part.plain_loss.double()
             self._plain_loss = plain if self._plain_loss is None else self._plain_loss + plain
-        if not self.keep_predictions:
+        if not self.keep_predictions or not part.predicted:
             return
         kept = self._kept(part)
         if self.on_batch is not None:
@@ -180,6 +186,10 @@ class Evaluation:
     def num_rows(self, driver: Driver) -> int:
         """Rows that were seen, over all processes."""
         return sum(driver.gather(self._num_rows))
+
+    def num_predicted(self, driver: Driver) -> dict[str, int]:
+        """Rows that were predicted, over all processes, as a metric; nothing where that is to be all of them."""
+        return {} if self.predicts is None else {"predicted_rows": sum(driver.gather(self._num_predicted))}
 
     def collect(self, driver: Driver, *, everywhere: bool = True) -> Kept:
         """What was kept, of all processes in the order of the data set's rows, as numpy.

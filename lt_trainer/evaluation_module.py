@@ -57,6 +57,8 @@ class EvaluationModule(OwnTransfer):
     def prepare(self, batch: Any, device: torch.device) -> Window:
         """Counts the targets and packs the rows on the CPU, then moves what is left."""
         window = Window.of(batch)
+        if not self.trainer.training and self.evaluation.predicts is not None:
+            window = window.cut_at(self.evaluation.predicts)
         if self.hooks.check_batch is not None:
             for micro_batch, rows in zip(window.batches, window.rows, strict=True):
                 self.hooks.check_batch(micro_batch, rows)
@@ -85,7 +87,7 @@ class EvaluationModule(OwnTransfer):
     def _parts_of_a_pass_are_known(self) -> bool:
         """Whether a batch's part can be told from the outputs of several: scores by row, no loss of its own."""
         assert isinstance(self.model, PreTrainedModel)
-        splits = self.model.scores_rows or self.hooks.predict is not None
+        splits = (self.model.scores_rows or self.hooks.predict is not None) and self.evaluation.predicts is None
         return not self.evaluation.wants_predictions or (splits and not self.evaluation.keeps_losses)
 
     def _labels(self, batch: Batch) -> tuple[Any, ...]:
@@ -133,11 +135,14 @@ class EvaluationModule(OwnTransfer):
             loss, outputs = self._evaluate(batch, count, bool(window.labels[passed[0]]))
             plain = self.hooks.criterion.take_plain()
             predictions: Any = [None] * len(passed)
-            if self.evaluation.wants_predictions:
+            predicted = self.evaluation.predicts is None or window.rows[passed[0]][0] < self.evaluation.predicts
+            if self.evaluation.wants_predictions and predicted:
                 whole = self._predictions(batch, outputs, loss is not None)
                 predictions = [whole] if len(passed) == 1 else whole.split([len(window.rows[i]) for i in passed])
             for i, prediction in zip(passed, predictions, strict=True):
-                part = Part(window.rows[i], loss, count, prediction, kept=window.kept[i], plain_loss=plain)
+                part = Part(
+                    window.rows[i], loss, count, prediction, kept=window.kept[i], plain_loss=plain, predicted=predicted
+                )
                 self.evaluation.add(self._with_labels(window, i, part))
                 loss, plain, count = None, None, 0  # the first part of a pass brings the loss of all
                 self.hooks.fire("on_prediction_step")

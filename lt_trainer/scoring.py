@@ -121,6 +121,7 @@ def evaluate(
         keeps_all=predicts or not streams,
         read=facade.task.add_scores if facade.task is not None and facade.task.reads_predictions else None,
         needs_labels=not predicts,
+        predicts=facade.task.generate_max_examples if facade.task is not None and not predicts else None,
     )
     if facade.task is not None:
         facade.task.begin_scores()
@@ -131,6 +132,7 @@ def evaluate(
     own: Metrics = {}
     if facade.task is not None and loss is not None:
         own = facade.task.scores(driver) | facade.task.loss_scores(loss)
+    own |= evaluation.num_predicted(driver)
     if facade.model_preparation_time is not None:
         own["model_preparation_time"] = facade.model_preparation_time
     metrics = ({} if loss is None else {"loss": loss}) | own | scorer.result(evaluation, driver, kept)

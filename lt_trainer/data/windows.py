@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -80,12 +80,32 @@ class Window:
 
     def cut(self, rows: int) -> Window:
         """The same rows in micro-batches of at most so many, in order; padded as they were."""
-        batches, numbers = [], []
-        for batch, named in zip(self.batches, self.rows, strict=True):
-            for first in range(0, max(len(named), 1), rows):
-                batches.append({k: _some(v, len(named), first, first + rows) for k, v in batch.items()})
-                numbers.append(named[first : first + rows])
-        return Window(batches, numbers)
+        return self._regrouped(lambda named: [range(len(named))[i : i + rows] for i in range(0, len(named) or 1, rows)])
+
+    def cut_at(self, row: int) -> Window:
+        """The same rows, those that are numbered below `row` in micro-batches of their own, in order.
+
+        Args:
+            row: number of a row in the data set.
+        """
+
+        def parts(named: list[int]) -> list[list[int]]:
+            below = [i for i, number in enumerate(named) if number < row]
+            return [part for part in (below, [i for i, number in enumerate(named) if number >= row]) if part]
+
+        return self._regrouped(parts)
+
+    def _regrouped(self, parts: Callable[[list[int]], Sequence[Sequence[int]]]) -> Window:
+        """Its rows in other micro-batches: of each, the places of the rows that go together."""
+        batches, numbers, kept = [], [], []
+        for batch, named, aside in zip(self.batches, self.rows, self.kept, strict=True):
+            for part in parts(named):
+                batches.append({k: _some(v, len(named), part) for k, v in batch.items()})
+                numbers.append([named[i] for i in part])
+                kept.append(None if aside is None else [aside[i] for i in part])
+        window = Window(batches, numbers)
+        window.kept = kept
+        return window
 
     def is_blank(self, index: int) -> bool:
         """Whether a micro-batch stands in for none: this rank had no row of it, and it must not count."""
@@ -134,10 +154,11 @@ class Window:
         return cls([batch], [list(range(len(next(iter(batch.values())))))])
 
 
-def _some(value: Any, count: int, first: int, end: int) -> Any:
+def _some(value: Any, count: int, rows: Sequence[int]) -> Any:
     """The part of a column of `count` rows that is theirs; what has no value a row stays whole."""
-    by_row = isinstance(value, torch.Tensor | list) and (not isinstance(value, torch.Tensor) or value.ndim > 0)
-    return value[first:end] if by_row and len(value) == count else value
+    if isinstance(value, torch.Tensor):
+        return value[list(rows)] if value.ndim > 0 and len(value) == count else value
+    return [value[i] for i in rows] if isinstance(value, list) and len(value) == count else value
 
 
 class WindowDataset(torch.utils.data.Dataset[Window]):

@@ -51,6 +51,8 @@ class Task(ListsSettings, StepModule):
 
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None
     """Further metrics for the facade, of all predictions at once, a static method; None: those of `scores` alone."""
+    generate_max_examples: int | None = None
+    """Rows of an evaluation, from the first, that are predicted; None: all. The loss is over all rows either way."""
 
     def __init__(
         self,
@@ -143,7 +145,8 @@ class Task(ListsSettings, StepModule):
     def on_validation_epoch_start(self) -> None:
         """Begins a pass over the evaluation data."""
         self.begin_scores()
-        self.evaluation = Evaluation(read=self.add_scores if self.reads_predictions else None)
+        read = self.add_scores if self.reads_predictions else None
+        self.evaluation = Evaluation(read=read, predicts=self.generate_max_examples)
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val_loss`, the mean over all targets, and the task's metrics."""
@@ -189,7 +192,8 @@ class Task(ListsSettings, StepModule):
         if loss is None:  # no process had labels, so no metric has anything to compute
             return
         self.log(f"{prefix}_loss", loss, prog_bar=True)
-        for name, value in {**self.loss_scores(loss), **self.scores(self.driver)}.items():
+        predicted = self.evaluation.num_predicted(self.driver)
+        for name, value in {**self.loss_scores(loss), **self.scores(self.driver), **predicted}.items():
             self.log(f"{prefix}_{name}", value, prog_bar=True)
 
 

@@ -30,12 +30,22 @@ class TextTask(Task):
     Args:
         model: see Task.
         tokenizer: reads predictions: a tokenizer, its name or folder; None: that of the data, or of the model's folder.
+        generate_max_examples: rows of an evaluation that are predicted, the first of the data set, for text takes long
+            to write; `predicted_rows` says how many. None: all. The loss is over all rows.
         settings: of the optimizer, see Task.
     """
 
-    def __init__(self, model: nn.Module, *, tokenizer: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, model: nn.Module, *, tokenizer: Any = None, generate_max_examples: int | None = None, **settings: Any
+    ) -> None:
         super().__init__(model, **settings)
         self._tokenizer = tokenizer
+        if generate_max_examples is not None and generate_max_examples < 1:
+            raise ValueError(
+                f"generate_max_examples={generate_max_examples}: expected 1 row or more, or None for all; with "
+                "predict_with_generate=False nothing is written"
+            )
+        self.generate_max_examples = generate_max_examples
 
     @property
     def tokenizer(self) -> Any:

@@ -267,6 +267,20 @@ def test_a_prompt_ends_at_the_first_target_and_packed_rows_have_none(tokenizer, 
         trainer.predict(data.eval_dataset)
 
 
+def test_an_evaluation_writes_behind_prompts_for_the_first_rows(tokenizer, tmp_path):
+    data = CausalLMData(tokenizer, validation=PAIRS, block_size=32, packing="none")
+    seen = []
+    for count in (None, 2):
+        task = CausalLM(tiny_gpt2(), tokenizer=tokenizer, max_new_tokens=3, generate_max_examples=count)
+        options = {"compute_metrics": lambda p: seen.append(p) or {}, "args": arguments(tmp_path)}
+        metrics = Trainer(task=task, data=data, **options).evaluate()
+        assert metrics.get("eval_predicted_rows") == count
+        assert metrics["eval_loss"] == pytest.approx(math.log(metrics["eval_perplexity"]))
+    whole, some = seen
+    assert (len(whole.predictions), len(some.predictions), len(some.label_ids)) == (len(PAIRS), 2, 2)
+    assert (whole.predictions[:2] == some.predictions).all()
+
+
 def test_models_that_mix_texts_are_refused(tokenizer):
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2)

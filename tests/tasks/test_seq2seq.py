@@ -84,6 +84,30 @@ def test_metrics_are_those_of_the_texts_that_are_written(
     assert metrics["eval_gen_len"] == pytest.approx(np.mean(tokens))
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_an_evaluation_may_write_for_the_first_rows_alone(
+    folder: str, arguments: Callable[..., TrainingArguments], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    args = arguments(per_device_eval_batch_size=batch_size)
+    rows, few = ROWS[:12], ROWS[:7]
+    whole = Trainer(task=Seq2Seq(folder), args=args, eval_dataset=rows)
+    some = Trainer(task=Seq2Seq(folder, generate_max_examples=7), args=args, eval_dataset=rows)
+    expected, found = whole.evaluate(few), some.evaluate()
+    assert found["eval_predicted_rows"] == 7
+    assert {name: found[f"eval_{name}"] for name in SCORES} == {name: expected[f"eval_{name}"] for name in SCORES}
+    assert found["eval_loss"] == pytest.approx(whole.evaluate()["eval_loss"], rel=1e-6)
+    assert "eval_predicted_rows" not in expected
+    assert len(some.predict(rows).predictions) == 12  # who asks for predictions gets all of them
+
+
+def test_a_plain_lightning_trainer_writes_for_the_first_rows_alone_too(folder: str, tmp_path: Path) -> None:
+    data = Seq2SeqData(folder, validation=ROWS[:9], batch_size=4)
+    metrics = lightning(tmp_path).validate(Seq2Seq(folder, generate_max_examples=5), datamodule=data, verbose=False)[0]
+    assert metrics["val_predicted_rows"] == 5
+    with pytest.raises(ValueError, match="generate_max_examples=0: expected 1 row or more"):
+        Seq2Seq(folder, generate_max_examples=0)
+
+
 def test_targets_are_written_no_longer_than_they_may_be(
     folder: str, arguments: Callable[..., TrainingArguments]
 ) -> None:

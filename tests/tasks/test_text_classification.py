@@ -195,7 +195,7 @@ def test_files_are_read(folder, tmp_path):
 
 
 def test_a_missing_text_column_lists_those_there_are(folder, rows):
-    with pytest.raises(ValueError, match=r"text column 'sentence'.*\['text', 'label'\].*text_column"):
+    with pytest.raises(ValueError, match=r"column 'sentence' is not there: .*\['text', 'label'\].*text_column"):
         data_for(folder, rows, text_column="sentence").setup()
 
 
