@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from lt_trainer.data.sources import read_source, read_splits
 from lt_trainer.data.tokenized import default_cache, key_of, lengths_of, padding_share, tokenize
 from lt_trainer.data.vocabulary import SCRATCH, scratch_tokenizer
 from lt_trainer.data.windows import Collate, KeepAside, Window, window_loader
+from lt_trainer.losses import LOSS_WEIGHTS
 from lt_trainer.signatures import ListsSettings
 from lt_trainer.tokenization import AutoTokenizer
 
@@ -83,6 +85,7 @@ class TaskData(ListsSettings, pl.LightningDataModule):
         test: rows to test or to predict, likewise.
         dataset: brings the splits that are not given: a `DatasetDict`, a folder, a name on the hub, or "builtin".
         dataset_config: the configuration of a data set on the hub.
+        loss_weights_column: a column of numbers from 0, how much a row's targets count: the loss is the weighted mean.
         cache_dir: where tokenized rows are kept; None: LT_TRAINER_CACHE, or the user's cache folder.
         overwrite_cache: tokenizes again.
         batch_size: rows of a micro-batch on one device.
@@ -107,6 +110,7 @@ class TaskData(ListsSettings, pl.LightningDataModule):
         test: Any = None,
         dataset: Any = None,
         dataset_config: str | None = None,
+        loss_weights_column: str | None = None,
         cache_dir: str | None = None,
         overwrite_cache: bool = False,
         batch_size: int = 8,
@@ -120,6 +124,7 @@ class TaskData(ListsSettings, pl.LightningDataModule):
         self.accumulation, self.num_workers, self.seed = accumulation, num_workers, seed
         self.splits = {"train": train, "validation": validation, "test": test}
         self.dataset, self.dataset_config = dataset, dataset_config
+        self.loss_weights_column = loss_weights_column
         self.cache_dir, self.overwrite_cache = Path(cache_dir) if cache_dir else default_cache(), overwrite_cache
         self.reports: dict[str, Report] = {}
         self._given: list[tuple[Any, Any]] = []  # raw rows that were encoded by themselves, and what came of them
@@ -147,8 +152,8 @@ class TaskData(ListsSettings, pl.LightningDataModule):
 
     def needs(self, split: str) -> tuple[str, ...]:
         """The columns that rows of a split must have: to train on, the target too."""
-        target = self.target_column if split == "train" else None
-        return self.text_columns if target is None else (*self.text_columns, target)
+        further = (self.target_column, self.loss_weights_column) if split == "train" else ()
+        return (*self.text_columns, *(name for name in further if name is not None))
 
     def argument_of(self, column: str) -> str:
         """The argument that names a column, for whoever has to name another."""
@@ -266,11 +271,12 @@ class TaskData(ListsSettings, pl.LightningDataModule):
         """
         rows = read_source(rows, split)
         self.check(rows, split)
-        read = [name for name in self.columns if name in (rows.column_names or ())]
+        read = [n for n in (*self.columns, self.loss_weights_column) if n in (rows.column_names or ())]
 
         def encode(columns: Columns, numbers: list[int]) -> tuple[dict[str, list[Any]], int]:
             check_texts(columns, self.text_columns, numbers, split)
-            return self.encode(columns, numbers, split)
+            weighed = self.loss_weights_column in columns
+            return self._encode_weighed(columns, numbers, split) if weighed else self.encode(columns, numbers, split)
 
         if not hasattr(rows, "__len__"):  # iterable: rows are tokenized as they come, and never counted
             return rows.map(
@@ -281,13 +287,36 @@ class TaskData(ListsSettings, pl.LightningDataModule):
             )
         rows = rows.select_columns(read)
         code = self._code()
-        described = (lt_trainer.__version__, code, self.parameters(), split == "train")
+        described = (lt_trainer.__version__, code, self.parameters(), self.loss_weights_column, split == "train")
         key = None if code is None else key_of(rows, self.tokenizer, *described)
         made, counts = tokenize(rows, encode, key=key, cache_dir=self.cache_dir, overwrite=self.overwrite_cache)
         if len(made) == 0:
             raise ValueError(f"{split}: no row has a token: expected text, received {counts.rows} rows without any")
         self._report(made, counts, split)
         return made
+
+    def weights(self, weight: float, made: Columns) -> list[Any]:
+        """`loss_weights` of the tokenized rows that were made of one raw row: a number a row, or one beside a label."""
+        return [weight] * len(next(iter(made.values())))
+
+    def _encode_weighed(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
+        """Row by row, so that it is known what was made of each."""
+        made: dict[str, list[Any]] = defaultdict(list)
+        cut = 0
+        assert self.loss_weights_column is not None
+        for place, number in enumerate(numbers):
+            row = {name: values[place : place + 1] for name, values in columns.items()}
+            (weight,) = row.pop(self.loss_weights_column)
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise ValueError(
+                    f"{split}, row {number}: expected a number from 0 in column {self.loss_weights_column!r}, received "
+                    f"{weight!r:.80}: correct it, or remove the row"
+                )
+            one, few = self.encode(row, [number], split)
+            cut += few
+            for name, values in {**one, LOSS_WEIGHTS: self.weights(float(weight), one)}.items():
+                made[name] += values
+        return dict(made), cut
 
     def encoded_once(self, rows: Any) -> Any:
         """Rows to evaluate, tokenized: for rows that were given before, or made here, what was made of them then."""

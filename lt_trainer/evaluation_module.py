@@ -13,7 +13,14 @@ from lt_trainer.data.windows import Batch, Window, move
 from lt_trainer.drivers import Driver, driver_for
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.models.base import PreTrainedModel
-from lt_trainer.objective import count_targets, forward_parameters, label_names_of, model_loss, predictions_of
+from lt_trainer.objective import (
+    count_targets,
+    forward_parameters,
+    inputs_of,
+    label_names_of,
+    model_loss,
+    predictions_of,
+)
 from lt_trainer.private import OwnTransfer
 
 if TYPE_CHECKING:
@@ -178,7 +185,7 @@ class EvaluationModule(OwnTransfer):
         """(sum of the loss over the batch's targets, outputs); no loss where the data has no labels."""
         keep = self.evaluation.wants_predictions and self.hooks.predict is None
         if not has_labels:
-            return None, self.model(**batch) if self.hooks.predict is None else None
+            return None, self.model(**inputs_of(batch)) if self.hooks.predict is None else None
         if self.packs:
             return model_loss(self.model, batch, torch.ones(()), self.hooks.criterion, output_logits=keep)
         mean, outputs = self.loss(batch, torch.tensor(count or 1), count)

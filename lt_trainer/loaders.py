@@ -23,6 +23,7 @@ from lt_trainer.data.loaders import BatchLoader, BatchWindows
 from lt_trainer.data.once import OnceLoader, OnceWindows
 from lt_trainer.data.order import WindowSampler, length_grouped, longest_first
 from lt_trainer.data.streams import StreamBatches, StreamLoader
+from lt_trainer.losses import LOSS_WEIGHTS
 from lt_trainer.machine import find_facts, global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
@@ -204,7 +205,7 @@ def collator(facade: Trainer) -> Collate:
     taken = frozenset(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     if not taken:  # a wrapper that passes everything on
         return facade.data_collator
-    names = taken | {*LABEL_COLUMNS, *(facade.args.label_names or ())}
+    names = taken | {*LABEL_COLUMNS, LOSS_WEIGHTS, *(facade.args.label_names or ())}
     if isinstance(facade.data_collator, DataCollatorForLanguageModeling):
         names |= facade.data_collator.columns
     return KeepColumns(facade.data_collator, names, type(facade.model).__name__)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SumAndCount: TypeAlias = "tuple[Tensor, Tensor]"
 IGNORED = -100
+LOSS_WEIGHTS = "loss_weights"
+"""The column of a batch that says how much each target counts: [B] for the targets of a row, or one beside a label."""
 CHUNK_ROWS = 512
 
 
@@ -105,12 +107,15 @@ def linear_cross_entropies(
     labels_R: Tensor,
     label_smoothing: float = 0.0,
     chunk_rows: int = CHUNK_ROWS,
+    weights_R: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`linear_cross_entropy` as (sum, sum without smoothing, which has no gradient, count)."""
+    """`linear_cross_entropy` as (sum, sum without smoothing, which has no gradient, count); `weights_R` of targets."""
+    valid_R = labels_R != IGNORED
+    counted_R = valid_R.float() if weights_R is None else weights_R.float() * valid_R
     total, plain = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_RD, weight_VD, bias_V, labels_R, label_smoothing, chunk_rows
+        hidden_RD, weight_VD, bias_V, labels_R, label_smoothing, chunk_rows, counted_R
     )
-    return total, plain, (labels_R != IGNORED).sum()
+    return total, plain, (valid_R if weights_R is None else counted_R).sum()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -123,6 +128,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         smoothing: float,
         chunk_rows: int,
+        counted: Tensor,
     ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -140,7 +146,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 rows = slice(start, start + chunk_rows)
                 x = hidden[rows].to(kind)
                 _project(x, weight, bias, logits[: len(x)])
-                part, slope = _chunk(logits[: len(x)].float(), labels[rows], smoothing, any(ctx.needs_input_grad))
+                targets = labels[rows], counted[rows]
+                part, slope = _chunk(logits[: len(x)].float(), *targets, smoothing, any(ctx.needs_input_grad))
                 totals += part
                 _accumulate(grads, rows, x, weight, slope)
         ctx.save_for_backward(*grads)
@@ -152,7 +159,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_plain: Tensor) -> tuple[Tensor | None, ...]:
         grads = [None if g is None else g.mul_(grad.to(g.dtype)) for g in ctx.saved_tensors]
-        return (*grads, None, None, None)
+        return (*grads, None, None, None, None)
 
 
 def _project(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -162,10 +169,13 @@ def _project(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Non
         torch.addmm(bias, x, weight.T, out=out)
 
 
-def _chunk(logits: Tensor, labels: Tensor, smoothing: float, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+def _chunk(
+    logits: Tensor, labels: Tensor, counted: Tensor, smoothing: float, with_slope: bool
+) -> tuple[Tensor, Tensor | None]:
     """The loss of a chunk, smoothed and plain, [2], and its derivative by the logits, written over them.
 
-    With q the smoothed target, loss = logsumexp(z) - q.z, so d loss / d z = softmax(z) - q.
+    With q the smoothed target, loss = logsumexp(z) - q.z, so d loss / d z = softmax(z) - q; each target times what it
+    counts, 0 for what is none.
     """
     classes = logits.shape[1]
     valid = labels != IGNORED
@@ -176,10 +186,10 @@ def _chunk(logits: Tensor, labels: Tensor, smoothing: float, with_slope: bool) -
     exponential = logits.sub_(top).exp_()  # in place, where logsumexp would fill as much memory again
     norm = exponential.sum(dim=1, keepdim=True)
     log_norm = top + norm.log()
-    total = ((log_norm - torch.cat([expected, own], dim=1)) * valid[:, None]).sum(dim=0)
+    counted = counted[:, None]
+    total = ((log_norm - torch.cat([expected, own], dim=1)) * counted).sum(dim=0)
     if not with_slope:
         return total, None
-    counted = valid[:, None].to(logits.dtype)
     slope = exponential.mul_(counted / norm)
     if smoothing:
         slope -= counted * (smoothing / classes)

@@ -13,8 +13,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils._pytree import tree_leaves
 
-from lt_trainer.criterion import Criterion
-from lt_trainer.losses import mean_loss
+from lt_trainer.criterion import Criterion, spread
+from lt_trainer.losses import LOSS_WEIGHTS, mean_loss
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.generate import Generates
 
@@ -28,7 +28,7 @@ _SPANS = ("start_positions", "end_positions")
 
 
 def count_targets(model: nn.Module, batch: Batch, criterion: Criterion | None = None) -> float:
-    """Targets of a batch that enter the loss; native models know, for others the labels' shape tells.
+    """Targets of a batch that enter the loss, or what they weigh; native models know, for others the labels tell.
 
     A model of another library must return the mean over its targets; those of a causal language model are the
     labels after the first of each row.
@@ -36,8 +36,10 @@ def count_targets(model: nn.Module, batch: Batch, criterion: Criterion | None = 
     Args:
         model: of the run.
         batch: a padded batch.
-        criterion: where it weighs classes, targets count as much as they weigh.
+        criterion: where it weighs classes, targets count as much as they weigh; so they do by `loss_weights`.
     """
+    if batch.get(LOSS_WEIGHTS) is not None:
+        return (criterion or _PLAIN).weigh(*_weighed_targets(model, batch))
     if criterion is not None and criterion.class_weights is not None and batch.get("labels") is not None:
         return criterion.weigh(_class_labels(batch))
     labels = batch.get("labels")
@@ -65,6 +67,33 @@ def _class_labels(batch: Batch) -> torch.Tensor:
     return labels if mask is None or labels.ndim == 1 else labels.masked_fill(mask == 0, _IGNORED)
 
 
+def inputs_of(batch: Mapping[str, Any]) -> Batch:
+    """What of a batch a model takes: all but `loss_weights`, which are for its loss."""
+    return {name: value for name, value in batch.items() if name != LOSS_WEIGHTS}
+
+
+def _weighed_targets(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The targets, as far as -100 tells them from others, and how much each of them counts."""
+    batch = _in_order(model, batch)
+    weights, labels = batch[LOSS_WEIGHTS], batch.get("labels")
+    if labels is None:
+        start, ids = batch["start_positions"], batch.get("input_ids")
+        width = batch["packed"].padded_shape[1] if ids is None else ids.shape[1]
+        labels = start.flatten().where((start.flatten() >= 0) & (start.flatten() < width), _IGNORED)
+    weights = spread(weights, labels.shape)
+    if not isinstance(model, PreTrainedModel) and _shifts(model, labels):
+        labels, weights = labels[:, 1:], weights[:, 1:]
+    if labels.is_floating_point():
+        labels = torch.zeros_like(labels, dtype=torch.long)
+    return labels, weights
+
+
+def _in_order(model: nn.Module, batch: Batch) -> Batch:
+    """A batch whose weights stand in the order of the model's targets: packed, where a native model packs it."""
+    packs = isinstance(model, PreTrainedModel) and "packed" in forward_parameters(model)
+    return model.pack_inputs(batch) if packs and "packed" not in batch else batch  # type: ignore[operator]
+
+
 def model_loss(
     model: nn.Module,
     batch: Batch,
@@ -76,7 +105,7 @@ def model_loss(
 
     Args:
         model: native models divide by themselves; any other returns the mean over its targets.
-        batch: a padded batch, or for native models a packed one.
+        batch: a padded batch, or for native models a packed one; targets count as much as its `loss_weights` say.
         num_targets: of the whole optimizer step, 0-d; None: of this batch.
         criterion: how the loss judges classes; None: as the model does.
         native: further arguments of a native model's forward.
@@ -86,15 +115,19 @@ def model_loss(
     """
     criterion = criterion or _PLAIN
     if isinstance(model, PreTrainedModel):
+        batch = _in_order(model, batch) if LOSS_WEIGHTS in batch else batch
         model.criterion = criterion
         try:
-            outputs = model(**batch, num_items_in_batch=num_targets, **native)
+            with criterion.weighing(batch.get(LOSS_WEIGHTS)):
+                outputs = model(**inputs_of(batch), num_items_in_batch=num_targets, **native)
         finally:
             model.criterion = _PLAIN
         return loss_of(outputs), outputs
-    outputs = model(**batch)
-    if not criterion.is_plain:
-        return mean_loss(_judge(model, batch, outputs, criterion), num_targets), outputs
+    outputs = model(**inputs_of(batch))
+    weights = _weighed_targets(model, batch)[1].flatten() if LOSS_WEIGHTS in batch else None
+    with criterion.weighing(weights):
+        if not criterion.is_plain:
+            return mean_loss(_judge(model, batch, outputs, criterion), num_targets), outputs
     loss = loss_of(outputs)
     if num_targets is None:
         return loss, outputs
@@ -115,7 +148,8 @@ def generated(model: nn.Module, batch: Batch, settings: Mapping[str, Any]) -> to
     """
     if isinstance(model, Generates):
         return model.generate(**model.prompts(batch), **settings)
-    inputs = {name: value for name, value in batch.items() if not name.startswith("decoder_") and name != "labels"}
+    targets = ("labels", LOSS_WEIGHTS)
+    inputs = {name: value for name, value in batch.items() if not name.startswith("decoder_") and name not in targets}
     tokens: torch.Tensor = model.generate(**inputs, **settings)  # type: ignore[operator]
     return tokens
 
@@ -146,10 +180,14 @@ def _judge(model: nn.Module, batch: Batch, outputs: Any, criterion: Criterion) -
         targets = [batch[name].flatten() for name in _SPANS]
         return criterion.span(*scores, *(x.where((x >= 0) & (x < width), _IGNORED) for x in targets))
     labels = batch.get("labels")
-    if labels is None or labels.is_floating_point():
-        criterion.refuse("labels that are no whole numbers" if labels is not None else "a batch without labels")
-        raise AssertionError
     logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[1]
+    if labels is None:
+        criterion.refuse("a batch without labels")
+        raise ValueError("loss_weights: expected labels beside them, received a batch without: leave them out")
+    if labels.is_floating_point():
+        numbers = getattr(getattr(model, "config", None), "problem_type", None) == "regression" or labels.ndim == 1
+        judge = criterion.squared_error if numbers else criterion.binary_cross_entropy
+        return judge(logits.reshape(-1), labels.reshape(-1))
     if _shifts(model, labels):
         logits, labels = logits[:, :-1], labels[:, 1:]
     return criterion.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))

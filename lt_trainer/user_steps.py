@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lt_trainer.objective import count_targets, label_names_of, model_loss, predictions_of
+from lt_trainer.objective import count_targets, inputs_of, label_names_of, model_loss, predictions_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +76,7 @@ def prediction_step(
             compute = user_loss(facade) or (lambda m, b, targets, _: model_loss(m, b, targets, facade.criterion))
             loss, outputs = compute(model, dict(batch), torch.tensor(count or 1), count)
         elif predict is None:
-            outputs = model(**batch)
+            outputs = model(**inputs_of(batch))
     if loss_only:
         return loss, None, None
     predictions = predictions_of(outputs, loss is not None, ignored) if predict is None else predict(model, batch)

@@ -18,6 +18,11 @@ BERT_HEADS = ("SequenceClassification", "TokenClassification", "MaskedLM", "Ques
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+def write_models(base: Any) -> dict[str, Any]:
+    """Folders of a tiny BERT, GPT-2 and T5 without dropout."""
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -28,7 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "gpt2": transformers.GPT2Config(vocab_size=80, **gpt, bos_token_id=1, eos_token_id=1),
         "t5": transformers.T5Config(vocab_size=80, **t5, decoder_start_token_id=0),
     }
-    base = tmp_path_factory.mktemp("models")
     return {name: write(base / name, config, None) for name, config in configs.items()}
 
 

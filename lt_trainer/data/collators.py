@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lt_trainer.losses import LOSS_WEIGHTS
+
 if TYPE_CHECKING:
     from lt_trainer.data.windows import Batch
 
@@ -78,14 +80,18 @@ class DataCollatorWithPadding:
         return batch
 
     def _pad(self, features: Sequence[Row]) -> Batch:
+        rows, weights = apart(features)
         padded = self.tokenizer.pad(
-            list(features),
+            rows,
             padding=self.padding,
             max_length=self.max_length,
             pad_to_multiple_of=self.pad_to_multiple_of,
             return_tensors=self.return_tensors,
         )
-        return dict(padded)
+        if weights is None:
+            return dict(padded)
+        width = padded["input_ids"].shape[1]
+        return {**padded, **padded_weights(weights, width, self.tokenizer.padding_side, self.return_tensors)}
 
 
 @dataclass
@@ -141,10 +147,11 @@ class DataCollatorForSeq2Seq:
         """Rows -> batch [B, S] with labels [B, T]."""
         kind = return_tensors or self.return_tensors
         name = "label" if "label" in features[0] else "labels"
-        labels = [row.get(name) for row in features]
+        rows, weights = apart(features)
+        labels = [row.get(name) for row in rows]
         batch: Batch = dict(
             self.tokenizer.pad(
-                [{key: value for key, value in row.items() if key != name} for row in features],
+                [{key: value for key, value in row.items() if key != name} for row in rows],
                 padding=self.padding,
                 max_length=self.max_length,
                 pad_to_multiple_of=self.pad_to_multiple_of,
@@ -155,6 +162,7 @@ class DataCollatorForSeq2Seq:
             return batch
         labels_BT = self._pad_labels(labels)
         batch["labels"] = labels_BT if kind == "np" else torch.from_numpy(labels_BT)
+        batch |= padded_weights(weights, labels_BT.shape[1], self.tokenizer.padding_side, kind)
         prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         if prepare is not None:
             batch["decoder_input_ids"] = prepare(labels=batch["labels"])
@@ -182,6 +190,36 @@ class DataCollatorForSeq2Seq:
             start = width - len(values) if self.tokenizer.padding_side == "left" else 0
             row[start : start + len(values)] = values
         return labels_BT
+
+
+def apart(rows: Sequence[Row]) -> tuple[list[Row], list[Any] | None]:
+    """Rows without their `loss_weights`, which a tokenizer does not pad, and those."""
+    if LOSS_WEIGHTS not in rows[0]:
+        return list(rows), None
+    return [{k: v for k, v in row.items() if k != LOSS_WEIGHTS} for row in rows], [row[LOSS_WEIGHTS] for row in rows]
+
+
+def padded_weights(weights: Sequence[Any] | None, width: int, side: str, kind: str) -> Batch:
+    """The column of `loss_weights`, float32: [B] of a number a row, [B, T] of a list a row, 0 at pads; none of None.
+
+    Raises:
+        ValueError: a list that is longer than its row.
+    """
+    if weights is None:
+        return {}
+    if np.ndim(weights[0]) == 0:
+        array = np.asarray(weights, dtype=np.float32)
+    else:
+        array = np.zeros((len(weights), width), dtype=np.float32)
+        for row, values in zip(array, weights, strict=True):
+            if len(values) > width:
+                raise ValueError(
+                    f"loss_weights: expected one beside each label, {width} at most, received {len(values)}: cut them "
+                    "where the labels are cut"
+                )
+            start = width - len(values) if side == "left" else 0
+            row[start : start + len(values)] = values
+    return {LOSS_WEIGHTS: array if kind == "np" else torch.from_numpy(array)}
 
 
 class KeepColumns:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from lt_trainer.data.collators import IGNORED_LABEL, DefaultDataCollator
+from lt_trainer.data.collators import IGNORED_LABEL, DefaultDataCollator, apart, padded_weights
 from lt_trainer.data.draws import window_seed
 from lt_trainer.data.masking import Draws, Masking, NumpyDraws, TorchDraws, word_starts
 from lt_trainer.data.order import mix
@@ -108,11 +108,14 @@ class DataCollatorForLanguageModeling:
         named = isinstance(features[0], Mapping)
         rows = list(features) if named else [{"input_ids": row} for row in features]
         offsets = [row["offset_mapping"] for row in rows] if "offset_mapping" in rows[0] else None
-        rows = [{name: value for name, value in row.items() if name != "offset_mapping"} for row in rows]
+        rows, weights = apart(
+            [{name: value for name, value in row.items() if name != "offset_mapping"} for row in rows]
+        )
         lengths, multiple = {len(row["input_ids"]) for row in rows}, self.pad_to_multiple_of
         ragged = len(lengths) > 1 or (multiple is not None and max(lengths) % multiple)
         options = {"pad_to_multiple_of": multiple} if ragged else {"padding": False}  # a pad token may be missing then
         batch = dict(self.tokenizer.pad(rows, return_tensors="np", **options))
+        batch |= padded_weights(weights, batch["input_ids"].shape[1], self.tokenizer.padding_side, "np")
         return batch if named else {"input_ids": batch["input_ids"]}, offsets
 
     def _mask(self, ids_BT: Any, special: Any, offsets: list[Any] | None, draws: Draws) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from lt_trainer.data.draws import epoch_seed
 from lt_trainer.data.masking import IGNORED_LABEL, Masking, NumpyDraws
 from lt_trainer.data.order import mix
 from lt_trainer.data.windows import fetch
+from lt_trainer.losses import LOSS_WEIGHTS
 
 if TYPE_CHECKING:
     from lt_trainer.data.windows import Row
@@ -47,8 +48,9 @@ class MaskedRows(torch.utils.data.Dataset[Any]):
     def _masked(self, row: Row, seed: int) -> Row:
         ids = np.asarray(row["input_ids"], dtype=np.int64)
         special = np.asarray(row["special_tokens_mask"]).astype(bool)
+        weights = {LOSS_WEIGHTS: row[LOSS_WEIGHTS]} if LOSS_WEIGHTS in row else {}
         if self.fixed and (ids == self.masking.mask_id).any():
-            return {"input_ids": ids.tolist(), "labels": [IGNORED_LABEL] * len(ids)}
+            return {"input_ids": ids.tolist(), "labels": [IGNORED_LABEL] * len(ids), **weights}
         starts = np.asarray(row["word_starts"]).astype(bool) if "word_starts" in row else None
         inputs, labels = self.masking.apply(ids, special, NumpyDraws(np.random.default_rng(seed)), starts)
-        return {"input_ids": inputs.tolist(), "labels": labels.tolist()}
+        return {"input_ids": inputs.tolist(), "labels": labels.tolist(), **weights}

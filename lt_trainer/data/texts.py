@@ -14,6 +14,7 @@ import torch
 
 from lt_trainer.data.collators import IGNORED_LABEL
 from lt_trainer.data.windows import fetch
+from lt_trainer.losses import LOSS_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +144,10 @@ def joined(texts: Sequence[Row]) -> Row:
     for row in labels:
         row[:1] = [IGNORED_LABEL]
     positions = [position for own in ids for position in range(len(own))]
-    flat = {name: list(chain.from_iterable(parts)) for name, parts in (("input_ids", ids), ("labels", labels))}
+    columns = {"input_ids": ids, "labels": labels}
+    if LOSS_WEIGHTS in texts[0]:
+        columns[LOSS_WEIGHTS] = [list(text[LOSS_WEIGHTS]) for text in texts]
+    flat = {name: list(chain.from_iterable(parts)) for name, parts in columns.items()}
     return {**flat, "position_ids": positions}
 
 
@@ -162,7 +166,7 @@ class TextsCollator:
         if "labels" not in rows[0]:
             rows = [{**row, "labels": row["input_ids"]} for row in rows]
         width = max(len(row["input_ids"]) for row in rows)
-        fills = {"input_ids": self.pad_id, "position_ids": 0, "labels": IGNORED_LABEL}
+        fills = {"input_ids": self.pad_id, "position_ids": 0, "labels": IGNORED_LABEL, LOSS_WEIGHTS: 0.0}
         batch = {name: torch.full((len(rows), width), fill) for name, fill in fills.items() if name in rows[0]}
         batch["attention_mask"] = torch.zeros((len(rows), width), dtype=torch.int64)
         for number, row in enumerate(rows):

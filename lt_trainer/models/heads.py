@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lt_trainer import losses
+from lt_trainer.criterion import spread
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.checks import check_labels
 from lt_trainer.models.layers import Dropout
@@ -177,11 +178,9 @@ class SequenceClassification(Head):
         if kind == "single_label_classification":
             part = self.criterion.cross_entropy(logits_BC, labels.flatten())
         elif kind == "regression":
-            self.criterion.refuse("a regression")
-            part = losses.squared_error(logits_BC, labels.view(logits_BC.shape))
+            part = self.criterion.squared_error(logits_BC, labels.view(logits_BC.shape))
         else:
-            self.criterion.refuse("a row with several labels")
-            part = losses.binary_cross_entropy(logits_BC, labels.view(logits_BC.shape))
+            part = self.criterion.binary_cross_entropy(logits_BC, labels.view(logits_BC.shape))
         return losses.mean_loss(part, num_items)
 
     def _problem_type(self, labels: Tensor) -> str:
@@ -223,6 +222,8 @@ class TokenHead(Head):
     def pack_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """As in PreTrainedModel; `labels` [B, T] become those of the targets alone, [R], and `packed.read` their place.
 
+        So do `loss_weights`, [B] or [B, T].
+
         Raises:
             ValueError: a label outside 0..num_classes-1 (with row and value), or labels of another shape.
         """
@@ -238,6 +239,9 @@ class TokenHead(Head):
         check_labels(labels, self.num_classes)
         labels_N = self.targets(take(labels, packs["packed"]), packs["packed"])
         packed = packs["packed"].reading(labels_N != losses.IGNORED)
+        if packs.get(losses.LOSS_WEIGHTS) is not None:
+            weights_N = self.targets(take(spread(packs[losses.LOSS_WEIGHTS], labels.shape), packed), packed)
+            packs[losses.LOSS_WEIGHTS] = weights_N[packed.read.index_R]
         return {**packs, "packed": packed, "labels": labels_N[packed.read.index_R]}
 
     def targets(self, labels_N: Tensor, packed: PackedBatch) -> Tensor:

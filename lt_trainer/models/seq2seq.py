@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from lt_trainer import losses
+from lt_trainer.criterion import spread
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.cache import Cache
 from lt_trainer.models.checks import check_ids, check_labels
@@ -76,6 +77,9 @@ class EncoderDecoder(PreTrainedModel):
         labels_N = take(labels, decoder)
         decoder = decoder.reading(labels_N != losses.IGNORED)
         assert decoder.read is not None
+        if packs.get(losses.LOSS_WEIGHTS) is not None:
+            weights_N = take(spread(packs[losses.LOSS_WEIGHTS], labels.shape), decoder)
+            packs[losses.LOSS_WEIGHTS] = weights_N[decoder.read.index_R]
         return {**packs, "packed_decoder": decoder, "labels": labels_N[decoder.read.index_R]}
 
     def packed_sides(

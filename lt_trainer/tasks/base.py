@@ -19,7 +19,7 @@ from lt_trainer.args.plan import Optimization
 from lt_trainer.arrays import Columns, to_numpy
 from lt_trainer.evaluation import Evaluation, Part
 from lt_trainer.module import StepModule
-from lt_trainer.objective import predictions_of
+from lt_trainer.objective import inputs_of, predictions_of
 from lt_trainer.optim import create_optimizer, create_scheduler
 from lt_trainer.signatures import ListsSettings
 
@@ -167,7 +167,7 @@ class Task(ListsSettings, StepModule):
         if self._unfinished_rows:
             columns.append(self._unfinished)
         for batch in window.batches:
-            outputs = self.model(**{name: value for name, value in batch.items() if name not in names})
+            outputs = self.model(**{name: x for name, x in inputs_of(batch).items() if name not in names})
             columns.append(to_numpy(predictions_of(outputs, False, ())))
         whole, count = columns.whole(), unfinished(rows)
         done = len(rows) - count if rows else None

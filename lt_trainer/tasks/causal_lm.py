@@ -162,6 +162,11 @@ class CausalLMData(LanguageData):
             )
         if block_size is not None and block_size < 2:
             raise ValueError(f"block_size={block_size}: expected 2 tokens or more: one token predicts the next")
+        if packing == "contaminated" and self.loss_weights_column is not None:
+            raise ValueError(
+                "packing='contaminated': expected another one beside loss_weights_column: rows begin and end anywhere "
+                "in texts; take packing='documents'"
+            )
         self.prompt_columns = (prompt_column, completion_column)
         self.messages_column, self.add_eos = messages_column, add_eos
         self._packing, self._block_size = packing, block_size
@@ -204,6 +209,7 @@ class CausalLMData(LanguageData):
 
     def check(self, rows: Any, split: str) -> None:
         """Refuses rows of none of the three kinds."""
+        super().check(rows, split)
         if not self.columns_of(rows.column_names or (), split):
             prompt, completion = self.prompt_columns
             raise ValueError(
@@ -282,6 +288,10 @@ class CausalLMData(LanguageData):
                 )
         cut_rows = sum(len(row) > size for row in ids)
         return {"input_ids": [row[:size] for row in ids], "labels": [row[:size] for row in labels]}, cut_rows
+
+    def weights(self, weight: float, made: Columns) -> list[Any]:
+        """One beside each token, since a row may hold several texts."""
+        return [[weight] * len(ids) for ids in made["input_ids"]]
 
     def encoded(self, rows: Any, split: str) -> Any:
         """See TaskData; in blocks where texts are packed."""

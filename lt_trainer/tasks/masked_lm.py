@@ -12,6 +12,7 @@ from lt_trainer.data.masked_rows import MaskedRows
 from lt_trainer.data.masking import Masking, word_starts
 from lt_trainer.data.texts import cut
 from lt_trainer.models.auto import AutoModelForMaskedLM
+from lt_trainer.objective import inputs_of
 from lt_trainer.tasks.language import LanguageData, LanguageTask
 from lt_trainer.tasks.start import start_model
 
@@ -49,7 +50,7 @@ class MaskedLM(LanguageTask):
 
     def guess(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """The likeliest token at each place, [B, T]; the logits of a batch are made for it and not kept."""
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        inputs = {name: value for name, value in inputs_of(batch).items() if name != "labels"}
         if "packed" in inputs:  # of which only the targets would be read
             inputs["packed"] = replace(inputs["packed"], read=None)
         guesses: torch.Tensor = model(**inputs)["logits"].argmax(-1)

@@ -206,7 +206,8 @@ class TokenClassificationData(TaskData):
 
     def needs(self, split: str) -> tuple[str, ...]:
         """Words, and to train on tags."""
-        return self.columns if split == "train" else (self.text_column,)
+        own = self.columns if split == "train" else (self.text_column,)
+        return (*own, *super().needs(split))
 
     def texts(self) -> Iterable[str]:
         """The sentences to train on."""
