@@ -85,7 +85,9 @@ class Gradients(TrainerCallback):
         self.kept.append(parameters_to_vector([p.grad for p in model.parameters() if p.grad is not None]))
 
 
-def train(folder: Any, head: str, batch: int, accumulation: int, width: int = 0) -> tuple[list[torch.Tensor], Any]:
+def train(
+    folder: Any, head: str, batch: int, accumulation: int, width: int = 0, **options: Any
+) -> tuple[list[torch.Tensor], Any]:
     """Gradients and losses of the two steps of an epoch, the second with fewer rows."""
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -100,6 +102,7 @@ def train(folder: Any, head: str, batch: int, accumulation: int, width: int = 0)
         disable_tqdm=True,
         use_cpu=True,
         remove_unused_columns=False,
+        **options,
     )
     gradients = Gradients()
     trainer = Trainer(
@@ -127,6 +130,14 @@ def test_gradients_and_losses_are_those_of_whole_batches(tmp_path, head):
     assert len(expected[0]) == 2
     for batch, accumulation in WAYS.values():
         assert_same(train(tmp_path, head, batch, accumulation), expected)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_smoothed_losses_are_those_of_whole_batches_too(tmp_path, head):
+    smoothed = {"label_smoothing_factor": 0.2}
+    expected = train(tmp_path, head, 16, 1, **smoothed)
+    assert expected[1] != train(tmp_path, head, 16, 1)[1]
+    assert_same(train(tmp_path, head, 4, 4, **smoothed), expected)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -16,28 +16,33 @@ from lt_trainer.losses import CHUNK_ROWS, linear_cross_entropy
 
 ROWS, WIDTH, VOCABULARY = 4096, 64, 16_000
 MEASURE = """
-import resource, torch
+import torch
 from lt_trainer.losses import linear_cross_entropy
+
+def most():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
 torch.manual_seed(0)
 hidden = torch.randn({rows}, {width}, requires_grad=True)
 weight = torch.randn({vocabulary}, {width}, requires_grad=True)
 labels = torch.randint(0, {vocabulary}, ({rows},))
 linear_cross_entropy(hidden[:8], weight[:64], None, labels[:8] % 64)[0].backward()
 weight.grad = hidden.grad = None
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = most()
 linear_cross_entropy(hidden, weight, None, labels)[0].backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(most() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status: `ru_maxrss` begins at that of the parent")
 def test_the_loss_holds_no_more_than_three_chunks_of_logits() -> None:
     """Above the gradients of what goes in, which any loss has; all logits would be eight chunks, and three copies."""
     code = MEASURE.format(rows=ROWS, width=WIDTH, vocabulary=VOCABULARY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     extra = int(done.stdout) * 1024
     gradients = 4 * WIDTH * (ROWS + VOCABULARY)
-    assert extra <= 1.1 * 3 * 4 * CHUNK_ROWS * VOCABULARY + gradients
+    assert 0 < extra <= 1.1 * 3 * 4 * CHUNK_ROWS * VOCABULARY + gradients
 
 
 def test_masked_language_modelling_scores_masked_positions_alone() -> None:
@@ -50,7 +55,10 @@ def test_masked_language_modelling_scores_masked_positions_alone() -> None:
     masked_N = torch.rand(400) < 0.15
 
     def operations(step: object) -> int:
-        with FlopCounterMode(display=False) as counter:
+        in_place = {
+            torch.ops.aten.addmm_: lambda own, a, b, **others: 2 * a[0] * a[1] * b[1]
+        }  # which it does not know by itself
+        with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
             step().backward()  # type: ignore[operator]
         return counter.get_total_flops()
 
