@@ -38,7 +38,6 @@ REFUSED = {
     "_run_epoch": "training_step, or pass a callback: Lightning owns the loop",
     "_maybe_log_save_evaluate": "log, evaluate or save_model, or set control.should_* in a callback",
     "_save_checkpoint": "nothing: pass a callback with on_save, which finds the checkpoint on the disk",
-    "_save": "save_model",
     "_determine_best_metric": "evaluate, and name its metric in metric_for_best_model",
     "_wrap_model": "lightning_flags={'strategy': ...}",
     "_get_train_sampler": "get_train_dataloader",

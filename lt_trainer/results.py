@@ -14,7 +14,7 @@ from lt_trainer.machine import global_rank, local_rank
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.engine import TrainingEngine
@@ -75,6 +75,7 @@ class Results:
     def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
         """Writes a folder that `from_pretrained` loads, here and in `transformers`, with the tokenizer's files.
 
+        An override is called for checkpoints too, on all processes: see `checkpoint.saver.files_written_by`.
         Where training is on and shards the weights, all processes call it together. With `push_to_hub` the output
         folder is uploaded then, as "Model save".
 
@@ -82,14 +83,29 @@ class Results:
             output_dir: another folder than the run's.
             _internal_call: True uploads nothing.
         """
-        from lt_trainer.checkpoint.saver import save_model
-
         driver = None if self._engine is None else self._engine.module.driver
         with nullcontext() if driver is None else driver.whole(self.model):
-            if self.is_world_process_zero():
-                save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class)
+            self._save(str(output_dir or self.args.output_dir))
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub("Model save", revision=self.args.hub_revision)
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """What `save_model` writes; scripts override it.
+
+        Args:
+            output_dir: another folder than the run's.
+            state_dict: written in place of the model's weights, name -> tensor.
+        """
+        from lt_trainer.checkpoint.saver import save_model
+
+        if self.is_world_process_zero():
+            save_model(Path(output_dir or str(self.args.output_dir)), self.model, self.processing_class, state_dict)
+
+    @property
+    def saves_by_itself(self) -> bool:
+        """Whether a subclass has its own way to write a model: checkpoints hold what that writes."""
+        cls = type(self)
+        return cls.save_model is not Results.save_model or cls._save is not Results._save
 
     def push_to_hub(self, commit_message: str | None = "End of training", **options: Any) -> Any:
         """Uploads the model: see `publish.Published`."""

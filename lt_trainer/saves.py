@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lt_trainer.checkpoint.background import BackgroundWriter, HostCopies, num_bytes
 from lt_trainer.checkpoint.format import CheckpointState
 from lt_trainer.checkpoint.rng import rng_state
-from lt_trainer.checkpoint.saver import Saver, files_beside, model_parts, tokenizer_files
+from lt_trainer.checkpoint.saver import BEST, Saver, files_beside, files_written_by, model_parts, tokenizer_files
+from lt_trainer.files import WEIGHTS
+from lt_trainer.user_steps import reads_parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from lt_trainer.engine import TrainingEngine
     from lt_trainer.state import TrainerState
 
@@ -57,11 +63,10 @@ class Saves:
         """Keeps the weights of this step where no checkpoint is due; they are written meanwhile."""
         self.collect()
         self.saver.begin_best(self.facade.state)
-        with self.engine.driver.whole(self.facade.model):
-            weights, config = model_parts(self.facade.model)
+        weights, config, extras = self._model(BEST)
         if self.saver.is_writer:
             weights, _ = self.host_copies.copy((dict(weights), None))  # shares memory with the copies of checkpoints
-            job = partial(self.saver.write_best, weights, config, self._extras)
+            job = partial(self.saver.write_best, weights, config, extras)
             self.writer.submit(job, "best", counts=False)
 
     def save_step_before(self) -> None:
@@ -107,15 +112,27 @@ class Saves:
         """Made once a run: with a large vocabulary that takes half a second, which each save would wait for."""
         return tokenizer_files(self.facade.processing_class)
 
-    @property
-    def _extras(self) -> dict[str, bytes]:
-        return {**files_beside(self.facade.model), **self._tokenizer_files}
+    def _model(self, name: str) -> tuple[Mapping[str, Tensor], dict[str, Any] | None, dict[str, bytes]]:
+        """Weights, configuration and further files for the folder `name`.
+
+        Where a subclass overrides `save_model` or `_save`, what that writes comes first.
+        """
+        facade, driver = self.facade, self.engine.driver
+        extras = {**files_beside(facade.model), **self._tokenizer_files}
+        if facade.saves_by_itself:
+            hidden: dict[str, Any] = (
+                {"_internal_call": True} if reads_parameter(facade.save_model, "_internal_call") else {}
+            )
+            save = partial(facade.save_model, **hidden)
+            extras |= files_written_by(save, self.saver.output_dir / name, driver)
+        with driver.whole(facade.model):
+            weights, config = model_parts(facade.model)
+        return ({} if any(map(WEIGHTS.fullmatch, extras)) else weights), config, extras
 
     def _contents(self) -> CheckpointState:
         engine, facade, driver = self.engine, self.facade, self.engine.driver
-        with driver.whole(facade.model):
-            weights, config = model_parts(facade.model)
-        contents = CheckpointState(weights, {}, config, extras=self._extras)
+        weights, config, extras = self._model(f"checkpoint-{facade.state.global_step}")
+        contents = CheckpointState(weights, {}, config, extras=extras)
         contents.side = {
             "args": facade.args.to_sanitized_dict(),
             "effective_batch_size": engine.plan.duration.effective_batch_size,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from lt_trainer import Trainer, TrainingArguments
+from lt_trainer.checkpoint.find import verify
 from lt_trainer.data.collators import default_data_collator
 from lt_trainer.overrides import REFUSED, Overridable
 from lt_trainer.user_steps import reads_parameter
@@ -561,3 +564,71 @@ def test_numbers_go_to_csv_with_what_the_peer_does_not_have(build, tmp_path):
     assert {"train/loss", "train/learning_rate", "train/clipped_share", "step"} <= set(header.split(","))
     steps = [row.split(",")[header.split(",").index("step")] for row in rows]
     assert steps[:3] == ["1", "2", "3"]
+
+
+# ---- a trainer's own way to save
+
+
+class Extra(Trainer):
+    """Adds a file to whatever is saved, and says where it was called."""
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        self.seen = [*getattr(self, "seen", []), (Path(output_dir).name, self.state.global_step, _internal_call)]
+        (Path(output_dir) / "notes").mkdir()
+        (Path(output_dir) / "notes" / "step.txt").write_text(str(self.state.global_step))
+        (Path(output_dir) / "optimizer.pt").write_text("not an optimizer")
+
+
+def test_an_own_save_model_writes_checkpoints_too(build, tmp_path):
+    trainer = build(Extra, save_strategy="steps", save_steps=2, max_steps=4)
+    trainer.train()
+    assert trainer.seen == [("checkpoint-2", 2, True), ("checkpoint-4", 4, True)]
+    assert sorted(path.name for path in (tmp_path / "run").glob("*")) == [
+        "checkpoint-2",
+        "checkpoint-4",
+        "metrics.jsonl",
+    ]
+    for step in (2, 4):
+        folder = tmp_path / "run" / f"checkpoint-{step}"
+        assert (folder / "notes" / "step.txt").read_text() == str(step)
+        assert verify(folder) is None
+        assert "notes/step.txt" in json.loads((folder / "manifest.json").read_text())["files"]
+    resumed = build(Extra, save_strategy="no", max_steps=5)
+    assert resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4")).global_step == 5
+
+
+def test_an_own_save_decides_which_weights_a_checkpoint_holds(build, tmp_path):
+    class Renamed(Trainer):
+        def _save(self, output_dir=None, state_dict=None):
+            weights = {f"inner.{name}": tensor for name, tensor in self.model.state_dict().items()}
+            super()._save(output_dir, state_dict=weights)
+
+    trainer = build(Renamed, save_strategy="steps", save_steps=2, max_steps=2)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "final"))
+    for folder in (tmp_path / "run" / "checkpoint-2", tmp_path / "final"):
+        with safe_open(folder / "model.safetensors", "pt") as file:
+            assert all(name.startswith("inner.") for name in file.keys())  # noqa: SIM118
+
+
+def test_an_own_save_model_that_writes_no_weights_leaves_a_run_that_can_go_on(build, tmp_path):
+    class Only(Trainer):
+        def save_model(self, output_dir=None):
+            (Path(output_dir) / "adapter.txt").write_text("small")
+
+    build(Only, save_strategy="steps", save_steps=2, max_steps=2).train()
+    folder = tmp_path / "run" / "checkpoint-2"
+    assert (folder / "adapter.txt").is_file()
+    assert (folder / "model.safetensors").is_file()
+    assert build(max_steps=3).train(resume_from_checkpoint=str(folder)).global_step == 3
+
+
+def test_an_own_save_model_that_fails_ends_the_run_and_leaves_nothing_half_written(build, tmp_path):
+    class Broken(Trainer):
+        def save_model(self, output_dir=None, _internal_call=False):
+            raise RuntimeError("no licence")
+
+    with pytest.raises(RuntimeError, match="no licence"):
+        build(Broken, save_strategy="steps", save_steps=2, max_steps=4).train()
+    assert [path.name for path in (tmp_path / "run").glob("*") if "checkpoint" in path.name] == []

@@ -85,8 +85,13 @@ class MissingMetricError(ConfigurationError, KeyError):
 
 def near(word: object, options: Iterable[str]) -> str:
     """The nearest of the options as "; did you mean 'x'?", or nothing."""
-    names = [str(option) for option in options]
-    found = [n for n in names if n.startswith(str(word) or "?")] or get_close_matches(str(word), names, 1, cutoff=0.5)
+    names, text = [str(option) for option in options], str(word)
+    if not text:
+        return ""
+    beginnings = {name[: len(text)]: name for name in reversed(names)}  # "adamv" is nearer to "adamw_torch" than others
+    if found := get_close_matches(text, beginnings, 1, cutoff=0.75):
+        return f"; did you mean {beginnings[found[0]]!r}?"
+    found = get_close_matches(text, names, 1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -213,7 +218,10 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
             "fp16_full_eval=True and bf16_full_eval=True: expected one at most; bf16 has the range of float32",
         ),
         (v["fp16"] and v["bf16"], "fp16=True and bf16=True: expected one at most; bf16 needs no loss scaler"),
-        (best and not evaluates, f"load_best_model_at_end=True with {when}: nothing finds the best; try 'epoch'"),
+        (
+            best and not evaluates,
+            f"load_best_model_at_end=True with {when}: nothing finds the best; try 'epoch' or False",
+        ),
         (best and evaluates and not same, f"load_best_model_at_end=True with {when}: set both to the same"),
         (v["save_strategy"] == "best" and not evaluates, f"{when}: nothing finds the best; set eval_strategy='epoch'"),
         (watches, f"{follows}: it follows a metric of the evaluation; set eval_strategy='epoch'"),

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.files import FolderWriter, read_json, read_torch
+from lt_trainer.files import WEIGHTS, FolderWriter, read_json, read_torch
 from lt_trainer.models.weights import WeightIndex, read_config
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class CheckpointState:
     side: dict[str, Any] = field(default_factory=dict)
     """Plain JSON values; empty for a folder of `transformers`."""
     extras: dict[str, bytes] = field(default_factory=dict)
-    """Further files (tokenizer, generation config): name -> content. Not read back."""
+    """Further files (tokenizer, generation config): name -> content. Not read back. Weights and a configuration among
+    them, of a trainer's own `save_model`, stand in place of those above."""
     notes: list[str] = field(default_factory=list)
     """After reading: what could not be restored and why, a sentence each."""
 
@@ -65,11 +66,7 @@ def write_checkpoint(folder: FolderWriter, state: CheckpointState) -> None:
         OSError: what the system answered.
         TypeError: optimizer, schedule, scaler or generators hold what a strict load refuses.
     """
-    folder.write_weights(state.model_state)
-    if state.config is not None:
-        folder.write_json(CONFIG, state.config)
-    for name, data in state.extras.items():
-        folder.write_bytes(name, data)
+    write_model(folder, state.model_state, state.config, state.extras)
     for name, value in ((OPTIMIZER, state.optimizer), (SCHEDULER, state.scheduler), (SCALER, state.scaler)):
         if value is not None:
             folder.write_torch(name, value)
@@ -77,6 +74,16 @@ def write_checkpoint(folder: FolderWriter, state: CheckpointState) -> None:
         folder.write_torch(name, generators)
     folder.write_json(TRAINER_STATE, state.trainer_state)
     folder.write_json(SIDE, {"format": FORMAT, **state.side})
+
+
+def write_model(folder: FolderWriter, weights: Mapping[str, Tensor], config: Any, extras: Mapping[str, bytes]) -> None:
+    """Writes what `from_pretrained` loads: weights, configuration, and further files, which come first."""
+    if not any(map(WEIGHTS.fullmatch, extras)):
+        folder.write_weights(weights)
+    if config is not None and CONFIG not in extras:
+        folder.write_json(CONFIG, config)
+    for name, data in extras.items():
+        folder.write_bytes(name, data)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> CheckpointState:

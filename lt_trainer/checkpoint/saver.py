@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import re
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,24 +18,47 @@ from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import MissingMetricError
 from lt_trainer.checkpoint.find import damage, list_checkpoints, newest_valid, rotate, unresumable
-from lt_trainer.checkpoint.format import CONFIG, CheckpointState, write_checkpoint
-from lt_trainer.files import AtomicFolder, FolderLock, FolderWriter, clean_staging, ensure_writable, update_folder
+from lt_trainer.checkpoint.format import (
+    OPTIMIZER,
+    SCALER,
+    SCHEDULER,
+    SIDE,
+    TRAINER_STATE,
+    CheckpointState,
+    write_checkpoint,
+    write_model,
+)
+from lt_trainer.files import (
+    MANIFEST,
+    AtomicFolder,
+    FolderLock,
+    clean_staging,
+    ensure_writable,
+    make_folder,
+    staging_folder,
+    update_folder,
+)
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.loading import WeightIndex, load_into
 from lt_trainer.tokenization import PreTrainedTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import torch
     from torch import nn
 
     from lt_trainer.args.plan import Saving
+    from lt_trainer.drivers import Driver
     from lt_trainer.state import TrainerState
 
 logger = logging.getLogger(__name__)
 
 BEST = "best"
+RESERVED = re.compile(
+    "|".join(map(re.escape, (OPTIMIZER, SCHEDULER, SCALER, TRAINER_STATE, SIDE, MANIFEST))) + r"|rng_state(_\d+)?\.pth"
+)
+"""Files of a checkpoint that no trainer's own `save_model` writes."""
 
 
 class Saver:
@@ -204,21 +228,45 @@ def load_whole(model: nn.Module, folder: Path) -> None:
         )
 
 
-def save_model(folder: Path, model: nn.Module, processing_class: Any) -> None:
-    """Writes a model and its tokenizer into a folder that may hold other things, each file whole or not at all."""
-    with update_folder(folder) as writer:
-        write_model(writer, *model_parts(model), {**files_beside(model), **tokenizer_files(processing_class)})
-
-
-def write_model(
-    folder: FolderWriter, weights: Mapping[str, torch.Tensor], config: Any, extras: Mapping[str, bytes]
+def save_model(
+    folder: Path, model: nn.Module, processing_class: Any, weights: Mapping[str, torch.Tensor] | None = None
 ) -> None:
-    """Writes what `from_pretrained` loads: weights, configuration, and further files by their names."""
-    folder.write_weights(weights)
-    if config is not None:
-        folder.write_json(CONFIG, config)
-    for name, data in extras.items():
-        folder.write_bytes(name, data)
+    """Writes a model and its tokenizer into a folder that may hold other things, each file whole or not at all.
+
+    Args:
+        folder: made where it is missing.
+        model: whole.
+        processing_class: its tokenizer, or None.
+        weights: written in place of the model's.
+    """
+    own, config = model_parts(model)
+    extras = {**files_beside(model), **tokenizer_files(processing_class)}
+    with update_folder(folder) as writer:
+        write_model(writer, own if weights is None else weights, config, extras)
+
+
+def files_written_by(save: Callable[[str], None], place: Path, driver: Driver) -> dict[str, bytes]:
+    """What a trainer's own way to save a model writes, by names: files of the checkpoint, made durable with it.
+
+    Every process calls it together. `save` gets an empty folder with the checkpoint's name, in a place that is gone
+    afterwards; the files are held in memory until they are written. Those that make a checkpoint one, such as the
+    optimizer's, are written by this package alone and left out here.
+
+    Args:
+        save: takes the folder.
+        place: of the checkpoint.
+        driver: of the run.
+
+    Returns:
+        name -> content; nothing on other processes than the first.
+    """
+    with staging_folder(place) as own:
+        folder = Path(driver.gather(str(make_folder(own / place.name)))[0])
+        save(str(folder))
+        driver.gather(None)  # all have written
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()] if driver.rank == 0 else []
+        names = {path.relative_to(folder).as_posix(): path for path in files}
+        return {name: path.read_bytes() for name, path in names.items() if not RESERVED.fullmatch(name)}
 
 
 def files_beside(model: nn.Module) -> dict[str, bytes]:

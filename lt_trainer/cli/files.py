@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lt_trainer.args.check import ConfigurationError
+from lt_trainer.args.check import ConfigurationError, near
 
 SECTIONS = ("model", "data", "args", "trainer")
 NESTED = ("search", "search.space")  # sections of one command, with a section inside
@@ -83,15 +83,15 @@ def read(name: str) -> list[Entry]:
 
 
 def _text(path: Path, name: str) -> str:
-    ready = ", ".join(sorted(file.stem for file in READY.glob("*.yaml")))
+    ready = sorted(file.stem for file in READY.glob("*.yaml"))
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             problem = f"{name}: expected a configuration file of {MAX_BYTES >> 20} MiB at most, received {size} bytes"
             raise ConfigurationError([f"{problem}; rows of data belong in --train_file"])
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        problem = f"configuration file {name!r} is not there: expected a path, or a ready configuration: {ready}"
-        raise ConfigurationError([problem]) from None
+        problem = f"configuration file {name!r} is not there: expected a path, or a ready configuration: "
+        raise ConfigurationError([f"{problem}{', '.join(ready)}{near(name, ready)}"]) from None
     except OSError as error:
         problem = f"configuration file {name!r} cannot be read: {error.strerror}"
         raise ConfigurationError([f"{problem}; name a file that you may read"]) from error

@@ -139,7 +139,7 @@ class Merge:
             self.problems.append(f"search needs rows to judge trials by: {remedy}")
         elif strategy != "no":
             problem = f"eval_strategy={strategy!r} without evaluation rows: {remedy}"
-            self.problems.append(self._placed(f"{problem}, or use 'no'"))
+            self.problems.append(self._placed(f"{problem}, or use 'no' with load_best_model_at_end=False"))
 
 
 def _set_inside(value: Any, keys: tuple[str, ...], new: Any) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Names:
         if name in REPLACED.get(section, {}):
             return f"{section}.{name}: decided by the arguments; use {REPLACED[section][name]}"
         if section == "model" and name in self.linked:
-            return f"{section}.{name}: comes from data.{self.linked[name]}; leave it out"
+            return f"{section}.{name}: the rows decide it (data.{self.linked[name]}); leave it out"
         return None
 
     def flat_names(self) -> list[str]:

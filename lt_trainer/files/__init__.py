@@ -10,7 +10,7 @@ synced; whoever reads sees the whole folder or none. The order was proven by cut
 counterpart for files that a stranger may have written.
 """
 
-from lt_trainer.files.folders import AtomicFolder, update_folder
+from lt_trainer.files.folders import WEIGHTS, AtomicFolder, update_folder
 from lt_trainer.files.lines import LineFile
 from lt_trainer.files.lock import LOCK, FolderLock
 from lt_trainer.files.read import check_container, existing_file, read_json, read_torch, safe_join, sha256_of
@@ -21,6 +21,7 @@ from lt_trainer.files.staging import (
     is_running,
     make_folder,
     remove_folder,
+    staging_folder,
     this_process,
 )
 from lt_trainer.files.writer import MANIFEST, FolderWriter, manifest_bytes
@@ -28,6 +29,7 @@ from lt_trainer.files.writer import MANIFEST, FolderWriter, manifest_bytes
 __all__ = [
     "LOCK",
     "MANIFEST",
+    "WEIGHTS",
     "AtomicFolder",
     "FolderLock",
     "FolderWriter",
@@ -45,6 +47,7 @@ __all__ = [
     "remove_folder",
     "safe_join",
     "sha256_of",
+    "staging_folder",
     "this_process",
     "update_folder",
 ]

@@ -111,6 +111,18 @@ def _last_change(path: Path) -> float:
         return time.time()
 
 
+@contextlib.contextmanager
+def staging_folder(final: Path) -> Iterator[Path]:
+    """An empty folder beside `final` for files that others write; it is gone afterwards."""
+    make_folder(final.parent)
+    with _owned(temporary_path("tmp", final)) as folder:
+        OPS.mkdir(folder)
+        try:
+            yield folder
+        finally:
+            delete_tree(folder)
+
+
 def clean_staging(output_dir: str | os.PathLike[str]) -> list[Path]:
     """Removes what dead processes left half-written in `output_dir`; what a live one is writing stays.
 

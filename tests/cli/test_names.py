@@ -87,7 +87,7 @@ def test_names_lead_to_places(name: str, section: str, parameter: str, inside: t
         ("max_epochs", "use --num_train_epochs"),
         ("model.learning_rate", "use --learning_rate"),
         ("batch_size", "use --per_device_train_batch_size"),
-        ("model.num_labels", "comes from data.num_labels"),
+        ("model.num_labels", "the rows decide it"),
         ("profiler", "write trainer.profiler"),
     ],
 )
