@@ -49,7 +49,10 @@ def reported() -> Iterator[Outcome]:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             outcome.code = PIPE_CLOSED
             return
-        _say(f"{message([str(error)])}\n  ({TRACEBACK}=1 shows where)")
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = f"{error.filename}: {error.strerror}"  # in place of "[Errno 13] Permission denied: 'file'"
+        _say(f"{message([text])}\n  ({TRACEBACK}=1 shows where)")
         outcome.code = 2
 
 

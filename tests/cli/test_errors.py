@@ -56,6 +56,11 @@ def test_an_error_that_is_no_configurations_tells_how_to_see_where(capsys: pytes
     assert capsys.readouterr().err == f"lt-trainer: error: row 3\n  ({TRACEBACK}=1 shows where)\n"
 
 
+def test_an_error_of_the_system_names_the_file_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(PermissionError(13, "This folder cannot be written", "runs/a")) == 2
+    assert "error: runs/a: This folder cannot be written\n" in capsys.readouterr().err
+
+
 def test_one_process_of_a_machine_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert code_of(ValueError("row 3")) == 2
