@@ -109,16 +109,16 @@ if TYPE_CHECKING:
     from lt_trainer.optim.named import get_scheduler as get_scheduler
     from lt_trainer.optim.named import get_wsd_schedule as get_wsd_schedule
     from lt_trainer.optim.watchers import GreedyLR as GreedyLR
+    from lt_trainer.outputs import EvalPrediction as EvalPrediction
+    from lt_trainer.outputs import PredictionOutput as PredictionOutput
+    from lt_trainer.outputs import TrainOutput as TrainOutput
     from lt_trainer.seeds import enable_full_determinism as enable_full_determinism
     from lt_trainer.seeds import set_seed as set_seed
     from lt_trainer.seq2seq_trainer import Seq2SeqTrainer as Seq2SeqTrainer
-    from lt_trainer.state import EvalPrediction as EvalPrediction
     from lt_trainer.state import IntervalStrategy as IntervalStrategy
-    from lt_trainer.state import PredictionOutput as PredictionOutput
     from lt_trainer.state import SchedulerType as SchedulerType
     from lt_trainer.state import TrainerControl as TrainerControl
     from lt_trainer.state import TrainerState as TrainerState
-    from lt_trainer.state import TrainOutput as TrainOutput
     from lt_trainer.tasks.causal_lm import CausalLM as CausalLM
     from lt_trainer.tasks.causal_lm import CausalLMData as CausalLMData
     from lt_trainer.tasks.masked_lm import MaskedLM as MaskedLM
@@ -244,13 +244,13 @@ _HOME = {
     "Seq2SeqTrainer": "seq2seq_trainer",
     "enable_full_determinism": "seeds",
     "set_seed": "seeds",
-    "EvalPrediction": "state",
+    "EvalPrediction": "outputs",
     "IntervalStrategy": "state",
-    "PredictionOutput": "state",
+    "PredictionOutput": "outputs",
     "SchedulerType": "state",
     "TrainerControl": "state",
     "TrainerState": "state",
-    "TrainOutput": "state",
+    "TrainOutput": "outputs",
     "CausalLM": "tasks.causal_lm",
     "CausalLMData": "tasks.causal_lm",
     "MaskedLM": "tasks.masked_lm",

@@ -1,7 +1,8 @@
-"""From a facade's arguments and model to Lightning's flags, and to what a run does beside: compile, count, weigh."""
+"""From a facade's arguments and model to the flags of `lightning.Trainer`, its strategy, and a prepared model."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,32 +10,17 @@ import torch
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.criterion import Criterion
 from lt_trainer.loaders import limits_of
-from lt_trainer.models.running import compile_layers
+from lt_trainer.models.running import check_placement, compile_layers, turn_on_recompute
+from lt_trainer.objective import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.args.plan import Plan
     from lt_trainer.data.windows import Batch
     from lt_trainer.sharding.fsdp import Sharding
     from lt_trainer.trainer import Trainer
-
-
-def check_placement(model: nn.Module) -> None:
-    """A model that `device_map` spread over devices cannot be moved to the one that a process trains on.
-
-    Raises:
-        ValueError: it lies on several.
-    """
-    places = sorted({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()})
-    if len(places) > 1:
-        raise ValueError(
-            f"{type(model).__name__} was spread over {places} by device_map: expected it on one device, since each "
-            "process trains a copy on its own; load it without device_map, or set fsdp for one that no device holds"
-        )
 
 
 def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
@@ -52,23 +38,9 @@ def prepare_model(facade: Trainer, sharding: Sharding | None) -> None:
     model, args = facade.model, facade.args
     check_placement(model)
     if args.gradient_checkpointing or (sharding is not None and sharding.recompute):
-        _recompute(model, dict(args.gradient_checkpointing_kwargs or {}))
+        turn_on_recompute(model, dict(args.gradient_checkpointing_kwargs or {}))
     if args.torch_compile:
         compile_layers(model, args.torch_compile_backend or "inductor", args.torch_compile_mode)
-
-
-def _recompute(model: nn.Module, options: dict[str, Any]) -> None:
-    """Turns gradient checkpointing on by the name that the model has for it; each takes the options in its own word."""
-    own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
-    for word in ("activation", "gradient"):
-        enable = getattr(model, f"{word}_checkpointing_enable", None)
-        if enable is not None:
-            enable(**{f"{word}_checkpointing_kwargs": options or {"use_reentrant": False}}, **own)
-            return
-    raise ValueError(
-        f"gradient_checkpointing=True: expected a model with gradient_checkpointing_enable(), received "
-        f"{type(model).__name__}: give it one that calls torch.utils.checkpoint, or leave the argument out"
-    )
 
 
 def raw_flags(facade: Trainer) -> dict[str, Any]:
@@ -117,26 +89,9 @@ def with_strategy(flags: dict[str, Any], plan: Plan, *, trains: bool) -> dict[st
 
 def token_counter(facade: Trainer) -> Callable[[Batch], int] | None:
     """Counts the input tokens of a padded batch, as `include_num_input_tokens_seen` says; None where it says no."""
-    if facade.args.include_num_input_tokens_seen == "no":
-        return None
+    wanted, pad = facade.args.include_num_input_tokens_seen, getattr(facade.processing_class, "pad_token_id", None)
     name = getattr(facade.model, "main_input_name", "input_ids")
-    pad = getattr(facade.processing_class, "pad_token_id", None)
-
-    def count(batch: Batch) -> int:
-        tokens = batch.get(name)
-        if tokens is None:
-            raise ValueError(
-                f"include_num_input_tokens_seen: expected batches with '{name}', received {sorted(batch)}: set "
-                "main_input_name on the model, or include_num_input_tokens_seen='no'"
-            )
-        if facade.args.include_num_input_tokens_seen == "non_padding":
-            if batch.get("attention_mask") is not None:
-                return int(batch["attention_mask"].sum())
-            if pad is not None:
-                return int((tokens != pad).sum())
-        return int(tokens.numel())
-
-    return count
+    return None if wanted == "no" else partial(count_tokens, name=name, padding=wanted == "all", pad=pad)
 
 
 def criterion(facade: Trainer) -> Criterion:

@@ -157,6 +157,29 @@ def generated(model: nn.Module, batch: Batch, settings: Mapping[str, Any]) -> to
 _WEIGHTS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # counting them takes as long as a small step
 
 
+def count_tokens(batch: Batch, *, name: str, padding: bool, pad: int | None) -> int:
+    """Input tokens of a padded batch.
+
+    Args:
+        batch: before it is packed.
+        name: of the column that holds them, [B, T].
+        padding: whether those that fill up rows count too.
+        pad: their number, where the batch has no attention mask.
+
+    Raises:
+        ValueError: the batch has no such column.
+    """
+    tokens = batch.get(name)
+    if tokens is None:
+        raise ValueError(
+            f"include_num_input_tokens_seen: expected batches with '{name}', received {sorted(batch)}: set "
+            "main_input_name on the model, or include_num_input_tokens_seen='no'"
+        )
+    if not padding and batch.get("attention_mask") is not None:
+        return int(batch["attention_mask"].sum())
+    return int(tokens.numel()) if padding or pad is None else int((tokens != pad).sum())
+
+
 def floating_point_ops(model: nn.Module, batch: Batch) -> int:
     """Operations of forward and backward of a padded batch: 6 x tokens x weights beside the embeddings.
 

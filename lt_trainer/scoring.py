@@ -13,7 +13,7 @@ import torch
 
 from lt_trainer.arrays import map_nest
 from lt_trainer.evaluation import Evaluation, Kept
-from lt_trainer.state import EvalLoopOutput, EvalPrediction
+from lt_trainer.outputs import EvalLoopOutput, EvalPrediction
 
 if TYPE_CHECKING:
     from torch import nn

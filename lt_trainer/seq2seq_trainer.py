@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from lt_trainer.state import PredictionOutput
+    from lt_trainer.outputs import PredictionOutput
 
 _SHORTEST = 20  # what `transformers` fills up to where no length is set
 

@@ -1,4 +1,4 @@
-"""What callbacks and metrics are handed: state, control, predictions, results. No torch; JSON both ways.
+"""What callbacks are handed: state and control, and the names of strategies. No torch; JSON both ways.
 
 `TrainerState` has the fields and the JSON of `transformers`, so that each tool reads the other's trainer_state.json.
 """
@@ -9,10 +9,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from lt_trainer.outputs import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput  # noqa: F401  (by either)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from os import PathLike
 
 
@@ -140,68 +142,3 @@ class TrainerControl(ExportableState):
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"args": asdict(self), "attributes": {}}
-
-
-class EvalPrediction:
-    """What `compute_metrics` gets: unpacks as (predictions, label_ids), then inputs and losses where there are any.
-
-    `example_ids` are the numbers of the rows in the data set, one for each row of the predictions.
-    """
-
-    def __init__(
-        self, predictions: Any, label_ids: Any, inputs: Any = None, losses: Any = None, example_ids: Any = None
-    ) -> None:
-        self.predictions, self.label_ids, self.inputs, self.losses = predictions, label_ids, inputs, losses
-        self.example_ids = example_ids
-        self.elements = (predictions, label_ids, *(extra for extra in (inputs, losses) if extra is not None))
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.elements)
-
-    def __getitem__(self, index: int) -> Any:
-        if not 0 <= index < len(self.elements):
-            raise IndexError(
-                f"EvalPrediction has {len(self.elements)} elements, received index {index}: 0 is predictions, "
-                "1 label_ids"
-            )
-        return self.elements[index]
-
-
-class EvalLoopOutput(NamedTuple):
-    """Predictions and labels in row order, metrics, and the number of rows."""
-
-    predictions: Any
-    label_ids: Any
-    metrics: dict[str, float] | None
-    num_samples: int | None
-
-
-class PredictionOutput(NamedTuple):
-    """What `Trainer.predict` returns."""
-
-    predictions: Any
-    label_ids: Any
-    metrics: dict[str, float] | None
-
-
-class TrainOutput(NamedTuple):
-    """What `Trainer.train` returns: optimizer steps done, mean loss a step, run time and speed."""
-
-    global_step: int
-    training_loss: float
-    metrics: dict[str, float]
-
-
-class BestRun(NamedTuple):
-    """What `Trainer.hyperparameter_search` returns: number of the trial, its objective(s), what it drew, the study."""
-
-    run_id: str
-    objective: float | list[float]
-    hyperparameters: dict[str, Any]
-    run_summary: Any = None
-
-
-class HPSearchBackend(StrEnum):
-    """What searches."""
-
-    OPTUNA = "optuna"

@@ -21,11 +21,12 @@ from lt_trainer.callbacks.reports import reports
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.machine import in_notebook
+from lt_trainer.outputs import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.publish import Published
 from lt_trainer.search import Searchable
 from lt_trainer.seeds import enable_full_determinism, set_seed
-from lt_trainer.state import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainerControl, TrainerState, TrainOutput
+from lt_trainer.state import TrainerControl, TrainerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

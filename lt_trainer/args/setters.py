@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Self
+
+# Fields by the parameters that stand for them.
+TRAINING = {"batch_size": "per_device_train_batch_size", "num_epochs": "num_train_epochs"}
+OPTIMIZER = {"name": "optim", "args": "optim_args"}
+SCHEDULE = {"name": "lr_scheduler_type", "num_epochs": "num_train_epochs"}
+EVALUATION = {"batch_size": "per_device_eval_batch_size", "loss_only": "prediction_loss_only"}
+LOGGING = {"level": "log_level", "on_each_node": "log_on_each_node", "replica_level": "log_level_replica"}
+LOADER = {
+    "train_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "sampler_seed": "data_seed",
+}
 
 
 class Setters:
@@ -15,6 +28,20 @@ class Setters:
     def assign(self, **values: Any) -> Self:
         """Sets fields to values that are read and checked as on construction."""
         raise NotImplementedError
+
+    def _set(self, given: dict[str, Any], group: str, names: dict[str, str] | None = None, **more: Any) -> Self:
+        """Assigns a setter's parameters: to fields named in `names`, named alike, or named so behind the group's name.
+
+        Args:
+            given: `locals()` of the setter.
+            group: such as "save" of `save_steps`.
+            names: field by parameter.
+            more: fields that follow from the setter's being called.
+        """
+        known = {f.name for f in fields(self)}  # type: ignore[arg-type]
+        values = {name: value for name, value in given.items() if name != "self"}
+        places = {name: (names or {}).get(name, name if name in known else f"{group}_{name}") for name in values}
+        return self.assign(**{places[name]: value for name, value in values.items()}, **more)
 
     def set_training(
         self,
@@ -29,18 +56,10 @@ class Setters:
         gradient_checkpointing: bool | None = None,
     ) -> Self:
         """The basics of a run; `batch_size` is of a device, `gradient_checkpointing` and the one before are one."""
-        checkpointing = activation_checkpointing if gradient_checkpointing is None else gradient_checkpointing
-        return self.assign(
-            do_train=True,
-            learning_rate=learning_rate,
-            per_device_train_batch_size=batch_size,
-            weight_decay=weight_decay,
-            num_train_epochs=num_epochs,
-            max_steps=max_steps,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            seed=seed,
-            gradient_checkpointing=checkpointing,
-        )
+        if gradient_checkpointing is None:
+            gradient_checkpointing = activation_checkpointing
+        given = {name: value for name, value in locals().items() if name != "activation_checkpointing"}
+        return self._set(given, "train", TRAINING, do_train=True)
 
     def set_evaluate(
         self,
@@ -52,27 +71,17 @@ class Setters:
         loss_only: bool = False,
     ) -> Self:
         """When and how to evaluate."""
-        return self.assign(
-            eval_strategy=strategy,
-            do_eval=strategy != "no",
-            eval_steps=steps,
-            per_device_eval_batch_size=batch_size,
-            eval_accumulation_steps=accumulation_steps,
-            eval_delay=delay or 0,
-            prediction_loss_only=loss_only,
-        )
+        return self._set({**locals(), "delay": delay or 0}, "eval", EVALUATION, do_eval=strategy != "no")
 
     def set_testing(self, batch_size: int = 8, loss_only: bool = False) -> Self:
         """How to predict; sets `do_predict`."""
-        return self.assign(do_predict=True, per_device_eval_batch_size=batch_size, prediction_loss_only=loss_only)
+        return self._set(locals(), "eval", EVALUATION, do_predict=True)
 
     def set_save(
         self, strategy: str = "steps", steps: float = 500, total_limit: int | None = None, on_each_node: bool = False
     ) -> Self:
         """When to save checkpoints, and how many to keep."""
-        return self.assign(
-            save_strategy=strategy, save_steps=steps, save_total_limit=total_limit, save_on_each_node=on_each_node
-        )
+        return self._set(locals(), "save")
 
     def set_logging(
         self,
@@ -86,16 +95,7 @@ class Setters:
         replica_level: str = "passive",
     ) -> Self:
         """When and where to log. The last three have other defaults here than as fields, as in `transformers`."""
-        return self.assign(
-            logging_strategy=strategy,
-            logging_steps=steps,
-            report_to=report_to,
-            log_level=level,
-            logging_first_step=first_step,
-            logging_nan_inf_filter=nan_inf_filter,
-            log_on_each_node=on_each_node,
-            log_level_replica=replica_level,
-        )
+        return self._set(locals(), "logging", LOGGING)
 
     def set_push_to_hub(
         self,
@@ -107,15 +107,7 @@ class Setters:
         revision: str | None = None,
     ) -> Self:
         """Where and when to push; sets `push_to_hub`."""
-        return self.assign(
-            push_to_hub=True,
-            hub_model_id=model_id,
-            hub_strategy=strategy,
-            hub_token=token,
-            hub_private_repo=private_repo,
-            hub_always_push=always_push,
-            hub_revision=revision,
-        )
+        return self._set(locals(), "hub", push_to_hub=True)
 
     def set_optimizer(
         self,
@@ -128,15 +120,7 @@ class Setters:
         args: str | None = None,
     ) -> Self:
         """The optimizer and what it takes."""
-        return self.assign(
-            optim=name,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            adam_beta1=beta1,
-            adam_beta2=beta2,
-            adam_epsilon=epsilon,
-            optim_args=args,
-        )
+        return self._set(locals(), "adam", OPTIMIZER)
 
     def set_lr_scheduler(
         self,
@@ -147,13 +131,7 @@ class Setters:
         warmup_ratio: float = 0.0,
     ) -> Self:
         """The schedule of the learning rate and its length; `warmup_ratio` is of the 4.x releases."""
-        return self.assign(
-            lr_scheduler_type=name,
-            num_train_epochs=num_epochs,
-            max_steps=max_steps,
-            warmup_steps=warmup_steps,
-            warmup_ratio=warmup_ratio,
-        )
+        return self._set(locals(), "lr_scheduler", SCHEDULE)
 
     def set_dataloader(
         self,
@@ -171,17 +149,4 @@ class Setters:
         sampler_seed: int | None = None,
     ) -> Self:
         """How rows become batches; both batch sizes are of a device."""
-        return self.assign(
-            per_device_train_batch_size=train_batch_size,
-            per_device_eval_batch_size=eval_batch_size,
-            dataloader_drop_last=drop_last,
-            dataloader_num_workers=num_workers,
-            dataloader_pin_memory=pin_memory,
-            dataloader_persistent_workers=persistent_workers,
-            dataloader_prefetch_factor=prefetch_factor,
-            dataloader_multiprocessing_context=multiprocessing_context,
-            dataloader_in_order=in_order,
-            auto_find_batch_size=auto_find_batch_size,
-            ignore_data_skip=ignore_data_skip,
-            data_seed=sampler_seed,
-        )
+        return self._set(locals(), "dataloader", LOADER)

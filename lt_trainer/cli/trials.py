@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lt_trainer.args.search import SearchOptions
     from lt_trainer.callbacks.base import Answer
-    from lt_trainer.state import BestRun
+    from lt_trainer.outputs import BestRun
     from lt_trainer.trainer import Trainer
 
 COLUMN = 13  # characters: longer names are broken at their underscores

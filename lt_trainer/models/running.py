@@ -107,6 +107,24 @@ def recomputes(model: nn.Module) -> bool:
     return any(layer.recompute is not None for layer in _layers(model))
 
 
+def turn_on_recompute(model: nn.Module, options: dict[str, Any]) -> None:
+    """Turns gradient checkpointing on by the name that the model has for it; each takes the options in its own word.
+
+    Raises:
+        ValueError: it has none.
+    """
+    own = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
+    for word in ("activation", "gradient"):
+        enable = getattr(model, f"{word}_checkpointing_enable", None)
+        if enable is not None:
+            enable(**{f"{word}_checkpointing_kwargs": options or {"use_reentrant": False}}, **own)
+            return
+    raise ValueError(
+        f"gradient_checkpointing=True: expected a model with gradient_checkpointing_enable(), received "
+        f"{type(model).__name__}: give it one that calls torch.utils.checkpoint, or leave the argument out"
+    )
+
+
 def compile_layers(model: nn.Module, backend: str, mode: str | None) -> None:
     """Compiles what sees each token by itself, for any number of tokens; other models as a whole.
 
@@ -136,6 +154,20 @@ def compile_layers(model: nn.Module, backend: str, mode: str | None) -> None:
         part.compile(backend=backend, mode=mode, dynamic=True)
     if not parts:
         model.compile(backend=backend, mode=mode)
+
+
+def check_placement(model: nn.Module) -> None:
+    """A model that `device_map` spread over devices cannot be moved to the one that a process trains on.
+
+    Raises:
+        ValueError: it lies on several.
+    """
+    places = sorted({str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()})
+    if len(places) > 1:
+        raise ValueError(
+            f"{type(model).__name__} was spread over {places} by device_map: expected it on one device, since each "
+            "process trains a copy on its own; load it without device_map, or set fsdp for one that no device holds"
+        )
 
 
 _SAME = {"RobertaLayer": "BertLayer", "TransformerBlock": "DistilBertBlock"}  # names in transformers -> here

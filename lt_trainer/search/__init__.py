@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from lt_trainer.state import BestRun
+    from lt_trainer.outputs import BestRun
     from lt_trainer.trainer import Trainer
 
 STUDY_OPTIONS = ("storage", "study_name", "load_if_exists", "sampler", "pruner")  # of optuna.create_study

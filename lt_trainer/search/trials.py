@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 from lt_trainer.args.check import MissingMetricError
 from lt_trainer.callbacks.base import TrainerCallback
 from lt_trainer.files import safe_join
+from lt_trainer.outputs import BestRun
 from lt_trainer.search.space import drawn, takes_trial
 from lt_trainer.search.study import FOLDER, SharedStudy
 from lt_trainer.search.weights import Best, discard_weights, load_best, newest_checkpoint, release
-from lt_trainer.state import BestRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

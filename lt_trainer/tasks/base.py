@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lt_trainer.data.windows import Row, Window
     from lt_trainer.datamodule import TaskData
     from lt_trainer.drivers import Driver
-    from lt_trainer.state import EvalPrediction
+    from lt_trainer.outputs import EvalPrediction
 
 
 class Task(ListsSettings, StepModule):

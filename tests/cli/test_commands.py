@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lt_trainer.state import EvalPrediction
+    from lt_trainer.outputs import EvalPrediction
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 

@@ -10,7 +10,8 @@ import pytest
 
 from lt_trainer.args.check import MissingMetricError
 from lt_trainer.cli.trials import TrialProgress, TrialTable, broken, objective_of, tell
-from lt_trainer.state import BestRun, TrainerControl, TrainerState
+from lt_trainer.outputs import BestRun
+from lt_trainer.state import TrainerControl, TrainerState
 
 
 def test_trials_are_told_once_in_columns_whatever_their_end() -> None:
