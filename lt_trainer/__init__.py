@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from lt_trainer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
     from lt_trainer.models.t5 import T5Model as T5Model
     from lt_trainer.models.t5 import T5PreTrainedModel as T5PreTrainedModel
+    from lt_trainer.names import IntervalStrategy as IntervalStrategy
+    from lt_trainer.names import SchedulerType as SchedulerType
     from lt_trainer.optim.adafactor import Adafactor as Adafactor
     from lt_trainer.optim.adafactor import AdafactorSchedule as AdafactorSchedule
     from lt_trainer.optim.adafactor import get_adafactor_schedule as get_adafactor_schedule
@@ -115,8 +117,6 @@ if TYPE_CHECKING:
     from lt_trainer.seeds import enable_full_determinism as enable_full_determinism
     from lt_trainer.seeds import set_seed as set_seed
     from lt_trainer.seq2seq_trainer import Seq2SeqTrainer as Seq2SeqTrainer
-    from lt_trainer.state import IntervalStrategy as IntervalStrategy
-    from lt_trainer.state import SchedulerType as SchedulerType
     from lt_trainer.state import TrainerControl as TrainerControl
     from lt_trainer.state import TrainerState as TrainerState
     from lt_trainer.tasks.causal_lm import CausalLM as CausalLM
@@ -245,9 +245,9 @@ _HOME = {
     "enable_full_determinism": "seeds",
     "set_seed": "seeds",
     "EvalPrediction": "outputs",
-    "IntervalStrategy": "state",
+    "IntervalStrategy": "names",
     "PredictionOutput": "outputs",
-    "SchedulerType": "state",
+    "SchedulerType": "names",
     "TrainerControl": "state",
     "TrainerState": "state",
     "TrainOutput": "outputs",

@@ -1,4 +1,4 @@
-"""What callbacks are handed: state and control, and the names of strategies. No torch; JSON both ways.
+"""What callbacks are handed: state and control. No torch; JSON both ways.
 
 `TrainerState` has the fields and the JSON of `transformers`, so that each tool reads the other's trainer_state.json.
 """
@@ -7,58 +7,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from lt_trainer.names import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType  # noqa: F401  (by either)
 from lt_trainer.outputs import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput  # noqa: F401  (by either)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
-
-
-class IntervalStrategy(StrEnum):
-    """When something happens during training. Members equal their strings."""
-
-    NO = "no"
-    STEPS = "steps"
-    EPOCH = "epoch"
-
-
-class SaveStrategy(StrEnum):
-    """When a checkpoint is written; `best` means at each evaluation that is better than all before it."""
-
-    NO = "no"
-    STEPS = "steps"
-    EPOCH = "epoch"
-    BEST = "best"
-
-
-class SchedulerType(StrEnum):
-    """Schedules of the learning rate."""
-
-    LINEAR = "linear"
-    COSINE = "cosine"
-    COSINE_WITH_RESTARTS = "cosine_with_restarts"
-    POLYNOMIAL = "polynomial"
-    CONSTANT = "constant"
-    CONSTANT_WITH_WARMUP = "constant_with_warmup"
-    INVERSE_SQRT = "inverse_sqrt"
-    REDUCE_ON_PLATEAU = "reduce_lr_on_plateau"
-    COSINE_WITH_MIN_LR = "cosine_with_min_lr"
-    COSINE_WARMUP_WITH_MIN_LR = "cosine_warmup_with_min_lr"
-    WARMUP_STABLE_DECAY = "warmup_stable_decay"
-    GREEDY = "greedy"
-
-
-class HubStrategy(StrEnum):
-    """What is pushed to the hub, and when."""
-
-    END = "end"
-    EVERY_SAVE = "every_save"
-    CHECKPOINT = "checkpoint"
-    ALL_CHECKPOINTS = "all_checkpoints"
 
 
 class ExportableState:

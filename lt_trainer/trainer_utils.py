@@ -1,6 +1,10 @@
 """Names that scripts import from `transformers.trainer_utils`."""
 
 from lt_trainer.checkpoint.find import get_last_checkpoint as get_last_checkpoint
+from lt_trainer.names import HubStrategy as HubStrategy
+from lt_trainer.names import IntervalStrategy as IntervalStrategy
+from lt_trainer.names import SaveStrategy as SaveStrategy
+from lt_trainer.names import SchedulerType as SchedulerType
 from lt_trainer.outputs import BestRun as BestRun
 from lt_trainer.outputs import EvalLoopOutput as EvalLoopOutput
 from lt_trainer.outputs import EvalPrediction as EvalPrediction
@@ -11,7 +15,3 @@ from lt_trainer.search import default_compute_objective as default_compute_objec
 from lt_trainer.search import default_hp_space_optuna as default_hp_space_optuna
 from lt_trainer.seeds import enable_full_determinism as enable_full_determinism
 from lt_trainer.seeds import set_seed as set_seed
-from lt_trainer.state import HubStrategy as HubStrategy
-from lt_trainer.state import IntervalStrategy as IntervalStrategy
-from lt_trainer.state import SaveStrategy as SaveStrategy
-from lt_trainer.state import SchedulerType as SchedulerType

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lt_trainer.args.check import WATCHERS
+from lt_trainer.names import WATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -135,7 +135,7 @@ def _rows(p: Plan) -> list[tuple[str, str, str]]:
         ("evaluate", _every(p.cadence.evaluation), f"{LIGHTNING}, when {OURS} says"),
         ("save", _every(p.cadence.saving), OURS),
         ("best model", _best(saving.metric_for_best, saving.greater_is_better), OURS),
-        ("report to", ", ".join(p.reporting.report_to) or "nothing", LIGHTNING),
+        ("report to", ", ".join(p.report_to) or "nothing", LIGHTNING),
     ]
 
 

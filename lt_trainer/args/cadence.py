@@ -20,13 +20,11 @@ class Every:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When to log, evaluate and save. `eval_delay` is in epochs where evaluation goes by epochs, else in steps."""
+    """When to log, evaluate and save."""
 
     logging: Every
     evaluation: Every
     saving: Every
-    eval_delay: float
-    logging_first_step: bool
     eval_on_start: bool
 
 
@@ -41,7 +39,5 @@ def plan_cadence(args: TrainingArguments, max_steps: int) -> Cadence:
         logging=every(args.logging_strategy, args.logging_steps),
         evaluation=every(args.eval_strategy, args.eval_steps),
         saving=every(args.save_strategy, args.save_steps),
-        eval_delay=args.eval_delay,
-        logging_first_step=args.logging_first_step,
         eval_on_start=args.eval_on_start,
     )

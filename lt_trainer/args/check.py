@@ -10,42 +10,13 @@ from enum import Enum
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.state import SchedulerType
+from lt_trainer.names import WATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from lt_trainer.args.fields import TrainingArguments
 
-WATCHERS = ("reduce_lr_on_plateau", "greedy")  # schedules that follow the evaluation
-SCHEDULERS = tuple(str(name) for name in SchedulerType)
-PACKAGES = {  # optimizers by the package that brings them
-    "torch": (
-        *("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_apex_fused", "adafactor"),
-        *("sgd", "adagrad", "rmsprop"),
-    ),
-    "bitsandbytes": (
-        *("adamw_bnb_8bit", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"),
-        *("lion_32bit", "lion_8bit", "paged_lion_32bit", "paged_lion_8bit"),
-        *("ademamix", "ademamix_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit"),
-        *("rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"),
-    ),
-    "torchao": ("adamw_torch_4bit", "adamw_torch_8bit"),
-    "galore_torch": (
-        *("galore_adamw", "galore_adamw_8bit", "galore_adafactor"),
-        *("galore_adamw_layerwise", "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise"),
-    ),
-    "apollo_torch": ("apollo_adamw", "apollo_adamw_layerwise"),
-    "schedulefree": ("schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"),
-    "grokadamw": ("grokadamw",),
-    "torch-optimi": ("stable_adamw",),
-    "lomo_optim": ("lomo", "adalomo"),
-    "torchdistx": ("adamw_anyprecision",),
-    "torch_xla": ("adamw_torch_xla",),
-    "torch_npu": ("adamw_torch_npu_fused",),
-}
-OPTIMIZERS = {name: package for package, names in PACKAGES.items() for name in names}
-LOGGERS = ("tensorboard", "wandb", "mlflow", "comet_ml", "trackio", "csv", "all", "none")
 RANGES: dict[str, Callable[[Any], bool]] = {
     "1 or more": lambda v: 1 <= v < math.inf,
     "0 or more": lambda v: 0 <= v < math.inf,
@@ -204,6 +175,9 @@ def _problem(name: str, value: Any, rule: Any) -> list[str]:
     return [] if holds else [f"{name}={value!r}: expected {rule}"]
 
 
+OF_WORKERS = tuple(f"dataloader_{n}" for n in ("prefetch_factor", "persistent_workers", "multiprocessing_context"))
+
+
 def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
     evaluates, workers, best = v["eval_strategy"] != "no", v["dataloader_num_workers"] > 0, v["load_best_model_at_end"]
     when = f"eval_strategy={str(v['eval_strategy'])!r} and save_strategy={str(v['save_strategy'])!r}"
@@ -225,12 +199,7 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
         (best and evaluates and not same, f"load_best_model_at_end=True with {when}: set both to the same"),
         (v["save_strategy"] == "best" and not evaluates, f"{when}: nothing finds the best; set eval_strategy='epoch'"),
         (watches, f"{follows}: it follows a metric of the evaluation; set eval_strategy='epoch'"),
-        (v["dataloader_prefetch_factor"] is not None and not workers, f"dataloader_prefetch_factor {alone}"),
-        (v["dataloader_persistent_workers"] and not workers, f"dataloader_persistent_workers {alone}"),
-        (
-            v["dataloader_multiprocessing_context"] is not None and not workers,
-            f"dataloader_multiprocessing_context {alone}",
-        ),
+        *((v[name] not in (None, False) and not workers, f"{name} {alone}") for name in OF_WORKERS),
         (
             v["ddp_static_graph"] and v["gradient_accumulation_steps"] > 1,
             "ddp_static_graph=True with gradient_accumulation_steps > 1: DDP fails on that; leave one of them out",

@@ -12,11 +12,11 @@ from enum import Enum, EnumMeta
 from typing import Any, Self, TypeVar
 
 from lt_trainer.args import check
-from lt_trainer.args.check import LOGGERS, OPTIMIZERS, ConfigurationError
+from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.former import FORMER, Named
 from lt_trainer.args.process import ProcessView
 from lt_trainer.args.setters import Setters
-from lt_trainer.state import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
+from lt_trainer.names import LOGGERS, OPTIMIZERS, HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
 
 T = TypeVar("T")
 STEPS = "a whole number of steps, or a share between 0 and 1"
@@ -76,9 +76,7 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     max_steps: int = arg(-1, "optimizer steps in all; overrides num_train_epochs where above 0", "-1, or 1 or more")
     per_device_train_batch_size: int = arg(8, "rows a device and micro-batch in training", "1 or more")
     per_device_eval_batch_size: int = arg(8, "rows a device and batch in evaluation", "1 or more")
-    gradient_accumulation_steps: int = arg(
-        1, "micro-batches a step; effective batch = rows x devices x this", "1 or more"
-    )
+    gradient_accumulation_steps: int = arg(1, "micro-batches a step, of rows x devices x this", "1 or more")
     auto_find_batch_size: bool = arg(False, "make the micro-batch smaller when memory runs out")
     torch_empty_cache_steps: int | None = arg(None, "steps between emptying the GPU's cache; None: never", "1 or more")
     # learning rate
@@ -90,20 +88,14 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     # optimizer
     optim: str = arg("adamw_torch_fused", "adamw_torch_fused, adamw_torch, sgd, adagrad, rmsprop, ...", OPTIMIZERS)
     optim_args: str | None = arg(None, "the optimizer's own arguments: name=value,name=value")
-    optim_target_modules: str | list[str] | None = arg(
-        None, "linear layers that low-rank optimizers project: parts of names, a regular expression, or all-linear"
-    )
+    optim_target_modules: str | list[str] | None = arg(None, "layers to project: parts of names, regex, all-linear")
     weight_decay: float = arg(0.0, "decay of all weights but biases and norms", "0 or more")
     adam_beta1: float = arg(0.9, "Adam's decay of the first moment", "0 to below 1")
     adam_beta2: float = arg(0.999, "Adam's decay of the second moment", "0 to below 1")
     adam_epsilon: float = arg(1e-8, "Adam's term against division by zero", "0 or more")
     max_grad_norm: float | None = arg(1.0, "clip the norm of all gradients to this; 0: off", "0 or more")
     label_smoothing_factor: float = arg(0.0, "share of each target spread over all classes", "0 to below 1")
-    class_weights: list[float] | None = arg(
-        None,
-        "weight of each class in the loss, whose mean is over the targets' weights; None: all 1",
-        "0 or more",
-    )
+    class_weights: list[float] | None = arg(None, "weight of each class in the mean loss; None: all 1", "0 or more")
     average_tokens_across_devices: bool = arg(True, "divide the loss by the targets of all devices; always so here")
     neftune_noise_alpha: float | None = arg(None, "size of the noise on embeddings in training", "0 or more")
     # precision, memory, compilation
@@ -127,18 +119,14 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     eval_delay: float = arg(0, "epochs (strategy epoch) or steps before the first evaluation", "0 or more")
     eval_on_start: bool = arg(False, "evaluate once before the first step")
     eval_dry_run: bool = arg(True, "evaluate two batches before the first step: finds a misspelt metric")
-    eval_accumulation_steps: int | None = arg(
-        None, "batches of predictions on the device before they move to the CPU; None: 1", "1 or more"
-    )
+    eval_accumulation_steps: int | None = arg(None, "batches of outputs kept on the device; None: 1", "1 or more")
     eval_do_concat_batches: bool = arg(True, "predictions as one array; False: a list with one a batch")
     eval_use_gather_object: bool = arg(False, "predictions of all devices travel as objects; here they always do")
     batch_eval_metrics: bool = arg(False, "call compute_metrics on each batch, with compute_result at the last")
     include_for_metrics: list[str] = arg(list, "what compute_metrics gets beside predictions: inputs, loss", EXTRAS)
     prediction_loss_only: bool = arg(False, "evaluate the loss alone, without predictions")
     load_best_model_at_end: bool = arg(False, "load the best model when training ends")
-    metric_for_best_model: str | None = arg(
-        None, "metric that decides, with or without eval_; None: loss, where needed"
-    )
+    metric_for_best_model: str | None = arg(None, "metric that decides, with or without eval_; None: the loss")
     greater_is_better: bool | None = arg(None, "whether more is better; None: unless the metric's name ends in loss")
     # logging
     logging_dir: str | None = arg(None, "folder of TensorBoard's events; None: {output_dir}/runs")
@@ -333,9 +321,7 @@ class Seq2SeqTrainingArguments(TrainingArguments):
 
     sortish_sampler: bool = arg(False, "rows of like length together, with some chance")
     predict_with_generate: bool = arg(False, "evaluate and predict what the model generates")
-    generation_max_length: int | None = arg(
-        None, "tokens of the longest generated row; None: by the model", "1 or more"
-    )
+    generation_max_length: int | None = arg(None, "tokens of the longest row; None: by the model", "1 or more")
     generation_num_beams: int | None = arg(None, "beams of the search; None: by the model", "1 or more")
     generation_config: Any = arg(None, "settings of generation: a GenerationConfig, its dict, a folder or a name")
 

@@ -1,4 +1,4 @@
-"""`plan`: arguments and facts become a `Plan`, plain data from which `build` makes Lightning's objects."""
+"""`plan`: arguments and facts become a `Plan`, plain data from which engine.py makes Lightning's objects."""
 
 from __future__ import annotations
 
@@ -84,16 +84,6 @@ class Saving:
 
 
 @dataclass(frozen=True)
-class Reporting:
-    """Where numbers go."""
-
-    report_to: tuple[str, ...]
-    logging_dir: str
-    run_name: str | None
-    progress_bar: bool
-
-
-@dataclass(frozen=True)
 class Plan:
     """A run, decided: everything resolved to what it means on this machine with this data."""
 
@@ -103,7 +93,7 @@ class Plan:
     loader: Loader
     optimizer: Optimization
     saving: Saving
-    reporting: Reporting
+    report_to: tuple[str, ...]
     ddp: dict[str, Any]  # arguments of DDP and of its process group that were asked for
     trainer_flags: dict[str, Any]
     deepspeed: DeepSpeed | None = None
@@ -138,7 +128,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
         loader=_loader(args, hardware),
         optimizer=optimization,
         saving=_saving(args),
-        reporting=_reporting(args),
+        report_to=tuple(args.report_to or ()),
         ddp=_ddp(args),
         trainer_flags={
             "max_steps": duration.max_steps,
@@ -207,6 +197,7 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
 
 
 def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardware) -> Optimization:
+    targets = args.optim_target_modules
     return Optimization(
         name=_optimizer_name(args, hardware),
         learning_rate=args.learning_rate,
@@ -214,7 +205,7 @@ def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardwar
         betas=(args.adam_beta1, args.adam_beta2),
         epsilon=args.adam_epsilon,
         args=args.optim_args,
-        target_modules=_target_modules(args),
+        target_modules=targets if targets is None or isinstance(targets, str) else tuple(targets),
         scheduler=str(args.lr_scheduler_type),
         scheduler_kwargs=dict(args.lr_scheduler_kwargs or {}),
         warmup_steps=duration.warmup_steps,
@@ -228,16 +219,6 @@ def _optimizer_name(args: TrainingArguments, hardware: Hardware) -> str:
     former = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
     name = former.get(args.optim, str(args.optim))
     return "adamw_torch" if name == "adamw_torch_fused" and hardware.precision == "16-mixed" else name
-
-
-def _target_modules(args: TrainingArguments) -> str | tuple[str, ...] | None:
-    targets = args.optim_target_modules
-    return targets if targets is None or isinstance(targets, str) else tuple(targets)
-
-
-def _reporting(args: TrainingArguments) -> Reporting:
-    folder = args.logging_dir or f"{args.output_dir}/runs"
-    return Reporting(tuple(args.report_to or ()), folder, args.run_name, not args.disable_tqdm)
 
 
 def _saving(args: TrainingArguments) -> Saving:

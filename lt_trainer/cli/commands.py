@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lt_trainer.args.fields import TrainingArguments
-    from lt_trainer.args.search import SearchOptions
     from lt_trainer.datamodule import TaskData
+    from lt_trainer.search_options import SearchOptions
     from lt_trainer.state import TrainerControl, TrainerState
     from lt_trainer.tasks.base import Task
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from lt_trainer.args.check import ConfigurationError, near
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.plan import NOT_YET, REFUSED
-from lt_trainer.args.search import PER_TRIAL, SearchOptions
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.line import BARE
 from lt_trainer.cli.merge import ALL
 from lt_trainer.cli.names import ALIASES, Names
 from lt_trainer.cli.request import OPTIONS
 from lt_trainer.demo import parser
+from lt_trainer.search_options import PER_TRIAL, SearchOptions
 from lt_trainer.tasks.registry import TASKS
 
 if TYPE_CHECKING:

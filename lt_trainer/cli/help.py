@@ -7,10 +7,10 @@ from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.plan import NOT_YET
-from lt_trainer.args.search import SearchOptions
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.names import FOLLOWS, Names
 from lt_trainer.cli.sources import REQUIRED, Parameter
+from lt_trainer.search_options import SearchOptions
 from lt_trainer.tasks.registry import TASKS
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from lt_trainer.tasks.registry import TASKS, TaskEntry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lt_trainer.args.search import SearchOptions
     from lt_trainer.cli.line import Line, Option
+    from lt_trainer.search_options import SearchOptions
 
 LOOKS = ("explain", "doctor")  # commands that look at arguments alone, so that a task is not needed
 OPTIONS = {  # of a command itself

@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near, read
-from lt_trainer.args.search import Draw, SearchOptions, Space, read_draw
 from lt_trainer.cli.values import scalar
+from lt_trainer.search_options import Draw, SearchOptions, Space, read_draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

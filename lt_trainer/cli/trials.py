@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from lt_trainer.args.search import SearchOptions
     from lt_trainer.callbacks.base import Answer
     from lt_trainer.outputs import BestRun
+    from lt_trainer.search_options import SearchOptions
     from lt_trainer.trainer import Trainer
 
 COLUMN = 13  # characters: longer names are broken at their underscores

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import LambdaLR
 
-from lt_trainer.args.check import SCHEDULERS, WATCHERS, near
+from lt_trainer.args.check import near
+from lt_trainer.names import SCHEDULERS, WATCHERS
 from lt_trainer.optim.schedules import schedule
 from lt_trainer.optim.watchers import GreedyLR, Watcher, create_watcher
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 from torch.optim import Optimizer
 
-from lt_trainer.args.check import OPTIMIZERS as PACKAGES
 from lt_trainer.args.check import ConfigurationError, near
+from lt_trainer.names import OPTIMIZERS as PACKAGES
 from lt_trainer.optim.groups import decay_groups
 from lt_trainer.optim.low_rank import low_rank_groups
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from lt_trainer.args.check import near, raise_if
-from lt_trainer.args.search import DIRECTIONS, wrong_backend
 from lt_trainer.overrides import is_overridden
 from lt_trainer.search.joined import joined
 from lt_trainer.search.pictures import save_pictures as save_pictures
@@ -18,6 +17,7 @@ from lt_trainer.search.space import default_hp_space_optuna as default_hp_space_
 from lt_trainer.search.space import probe
 from lt_trainer.search.study import StudyOptions, unknown_options
 from lt_trainer.search.trials import Search, Watch
+from lt_trainer.search_options import DIRECTIONS, wrong_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

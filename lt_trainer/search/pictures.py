@@ -7,8 +7,8 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near
-from lt_trainer.args.search import PICTURES
 from lt_trainer.files import update_folder
+from lt_trainer.search_options import PICTURES
 
 if TYPE_CHECKING:
     from pathlib import Path

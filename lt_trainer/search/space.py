@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near, raise_if
-from lt_trainer.args.search import PER_TRIAL
+from lt_trainer.search_options import PER_TRIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

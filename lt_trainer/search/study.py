@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near
-from lt_trainer.args.search import PRUNERS, SAMPLERS
 from lt_trainer.files import FolderLock, is_running, make_folder, this_process
 from lt_trainer.search.space import difference
+from lt_trainer.search_options import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ import pytest
 
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments
-from lt_trainer.state import IntervalStrategy, SaveStrategy
+from lt_trainer.names import IntervalStrategy, SaveStrategy
 
 # The parameters that the documentation of `transformers` lists, with the defaults that it gives them.
 DOCUMENTED = {

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from lt_trainer.args.check import ConfigurationError
-from lt_trainer.args.search import Draw
 from lt_trainer.cli.line import scan
 from lt_trainer.cli.request import Request, read_request
+from lt_trainer.search_options import Draw
 
 Run = Callable[..., Any]
 FILE = """\

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from lt_trainer.args.check import OPTIMIZERS as PACKAGES
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import TrainingArguments
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import INSIDE_BACKWARD, Optimization, plan
+from lt_trainer.names import OPTIMIZERS as PACKAGES
 from lt_trainer.optim import OPTIMIZERS, create_optimizer, create_user_optimizer, optimizer_class, read_optim_args
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import TrainingArguments
-from lt_trainer.args.search import PRUNERS, SAMPLERS, Draw, SearchOptions, Space, read_draw, wrong_backend
+from lt_trainer.search_options import PRUNERS, SAMPLERS, Draw, SearchOptions, Space, read_draw, wrong_backend
 
 WHOLE = {"low": 1, "high": 5}
 
@@ -164,5 +164,5 @@ def test_options_read_back_from_what_they_are_written_as() -> None:
 
 
 def test_reading_a_space_imports_neither_torch_nor_optuna() -> None:
-    code = "import sys, lt_trainer.args.search; assert not {'torch', 'optuna', 'numpy'} & sys.modules.keys()"
+    code = "import sys, lt_trainer.search_options; assert not {'torch', 'optuna', 'numpy'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
