@@ -14,7 +14,7 @@ from lt_trainer.models.running import check_placement, compile_layers, turn_on_r
 from lt_trainer.objective import count_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from lt_trainer.args.fields import TrainingArguments
     from lt_trainer.args.plan import Plan
@@ -50,20 +50,6 @@ def raw_flags(facade: Trainer) -> dict[str, Any]:
     return {**given, "callbacks": callbacks} if callbacks else given
 
 
-def merge_flags(planned: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Raw flags of `lightning.Trainer` beside those of the plan.
-
-    Raises:
-        ValueError: a flag that the arguments decide (all of them at once).
-    """
-    if taken := sorted(set(planned) & set(given)):
-        raise ValueError(
-            f"Lightning flags {taken} follow from the training arguments: expected others, received "
-            f"{ {name: given[name] for name in taken} }; set the arguments instead (`lt-trainer explain` shows which)"
-        )
-    return {**planned, **given}
-
-
 def with_strategy(flags: dict[str, Any], plan: Plan, *, trains: bool) -> dict[str, Any]:
     """The flags with the strategy as the arguments want it; DDP evaluates what DeepSpeed or FSDP2 trained.
 
@@ -80,7 +66,7 @@ def with_strategy(flags: dict[str, Any], plan: Plan, *, trains: bool) -> dict[st
 
         group = {name: value for name, value in plan.ddp.items() if name in ("process_group_backend", "timeout")}
         return {**flags, "strategy": FSDP2Strategy(plan.sharding, plan.hardware.world_size, **group)}
-    if flags["strategy"] in ("deepspeed", "fsdp"):
+    if flags["strategy"] in ("deepspeed", "fsdp"):  # whose names among raw flags were refused
         flags = {**flags, "strategy": "ddp" if plan.hardware.world_size > 1 else "auto"}
     from lightning.pytorch.strategies import DDPStrategy
 

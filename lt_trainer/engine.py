@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 from torch import distributed
 
-from lt_trainer import build, loaders, private, rehearsal, scoring, user_steps
+from lt_trainer import brought, build, loaders, private, rehearsal, scoring, user_steps
 from lt_trainer.agreement import agree, signature
 from lt_trainer.args.plan import Plan, plan
 from lt_trainer.callbacks.bridge import Bridge
@@ -24,7 +24,7 @@ from lt_trainer.evaluation import Evaluation, weights_as
 from lt_trainer.hooks import StepHooks
 from lt_trainer.interrupts import GRACEFUL, StopSignals
 from lt_trainer.launchers import check_port
-from lt_trainer.machine import find_facts, global_rank, set_tf32
+from lt_trainer.machine import global_rank, set_tf32
 from lt_trainer.module import StepModule
 from lt_trainer.neftune import noisy_embeddings
 from lt_trainer.optim import Watcher, optimizer_class
@@ -63,14 +63,16 @@ class Engine:
         self.module = StepModule(
             facade.model, optimizer=self._optimizers, max_grad_norm=plan.optimizer.max_grad_norm, hooks=self._hooks()
         )
-        flags = build.merge_flags(plan.trainer_flags, self.flags)
+        flags = brought.merge_flags(plan.trainer_flags, self.flags)
         flags = build.with_strategy(flags, plan, trains=isinstance(self, TrainingEngine))
         if facade.args.tf32 is not None and plan.hardware.accelerator == "cuda":
             set_tf32(facade.args.tf32)
-        if plan.hardware.world_size > 1 and global_rank() == 0 and not distributed.is_initialized():
+        first = global_rank(plan.hardware.devices) == 0
+        if plan.hardware.world_size > 1 and first and not distributed.is_initialized():
             check_port()
         self.lightning = pl.Trainer(**flags, default_root_dir=facade.args.output_dir)
         self.world_size = self.lightning.world_size
+        brought.check_processes(plan, self.world_size)
 
     @property
     def driver(self) -> Driver:
@@ -290,7 +292,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
         for name, _ in scoring.named_datasets(facade.eval_dataset):
             facade.get_eval_dataloader(name)  # which checks its rows
     own = isinstance(batches, BatchLoader)
-    facts = find_facts(facade.num_examples(batches) if own else None, facade.eval_dataset is not None)
+    facts = brought.facts_of(facade, facade.num_examples(batches) if own else None, facade.eval_dataset is not None)
     if not own:
         facts = replace(facts, has_train=True, num_train_batches=length_of(batches))
     decided = plan(facade.args, facts)
@@ -302,7 +304,7 @@ def training_engine(facade: Trainer) -> TrainingEngine:
 
 def evaluation_engine(facade: Trainer, before: Engine | None) -> Engine:
     """An engine that only evaluates; the one before goes on where nothing changed (Lightning's takes 40 ms)."""
-    decided, flags = plan(facade.args, find_facts(None, True)), build.raw_flags(facade)
+    decided, flags = plan(facade.args, brought.facts_of(facade, None, True)), build.raw_flags(facade)
     if before is None or (before.plan, before.flags, before.module.model) != (decided, flags, facade.model):
         return Engine(facade, decided)
     before.limits, before.module.hooks = loaders.limits_of(facade), before._hooks()

@@ -64,6 +64,7 @@ class EvaluationModule(OwnTransfer):
     def prepare(self, batch: Any, device: torch.device) -> Window:
         """Counts the targets and packs the rows on the CPU, then moves what is left."""
         window = Window.of(batch)
+        window.batches = [self.trainer.precision_plugin.convert_input(batch) for batch in window.batches]
         if not self.trainer.training and self.evaluation.predicts is not None:
             window = window.cut_at(self.evaluation.predicts)
         if self.hooks.check_batch is not None:

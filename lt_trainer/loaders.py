@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import raise_if
 from lt_trainer.args.plan import plan
+from lt_trainer.brought import facts_of
 from lt_trainer.data.checks import LABEL_COLUMNS, Limits, check_dataset, is_stream
 from lt_trainer.data.collators import (
     DataCollatorForSeq2Seq,
@@ -24,7 +25,7 @@ from lt_trainer.data.once import OnceLoader, OnceWindows
 from lt_trainer.data.order import WindowSampler, length_grouped, longest_first
 from lt_trainer.data.streams import StreamBatches, StreamLoader
 from lt_trainer.losses import LOSS_WEIGHTS
-from lt_trainer.machine import find_facts, global_rank
+from lt_trainer.machine import global_rank
 from lt_trainer.models.base import PreTrainedModel
 from lt_trainer.models.heads import SequenceClassification, TokenHead
 from lt_trainer.models.seq2seq import Seq2SeqLM
@@ -54,9 +55,9 @@ def batch_loader(facade: Trainer, dataset: Any, name: str) -> BatchLoader | Stre
     if (key := (id(dataset), name)) not in known:
         needs = needs_labels(facade) and name != "test_dataset"
         check_dataset(dataset, limits_of(facade), name=name, needs_labels=needs)
-        facts = find_facts(len(dataset) if training else None, facade.eval_dataset is not None)
+        facts = facts_of(facade, len(dataset) if training else None, facade.eval_dataset is not None)
         decided = plan(facade.args, facts)
-        rank, world_size = global_rank(), decided.hardware.world_size
+        rank, world_size = global_rank(decided.hardware.devices), decided.hardware.world_size
         by_length = decided.loader.order == "group_by_length" if training else _generates_from(facade, dataset)
         lengths = lengths_of(facade, dataset) if by_length else None
         sampler = make_sampler(
@@ -84,8 +85,9 @@ def stream_loader(facade: Trainer, dataset: Any, *, training: bool) -> StreamLoa
             "data set's own, or use 'random'"
         )
     raise_if(problems)
-    decided = plan(args, replace(find_facts(None, facade.eval_dataset is not None), has_train=training))
-    loader, rank, world_size = decided.loader, global_rank(), decided.hardware.world_size
+    decided = plan(args, replace(facts_of(facade, None, facade.eval_dataset is not None), has_train=training))
+    loader, hardware = decided.loader, decided.hardware
+    rank, world_size = global_rank(hardware.devices), hardware.world_size
     if not training:
         once = OnceWindows(dataset, collator(facade), loader.eval_batch_size, rank=rank, world_size=world_size)
         return OnceLoader(dataset, once, num_workers=loader.num_workers, pin_memory=loader.pin_memory)

@@ -63,12 +63,16 @@ def empty_cache() -> None:
         torch.mps.empty_cache()
 
 
-def global_rank() -> int:
-    """The number of this process among all, as torchrun, SLURM or Lightning's own launcher say: 0 writes."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+def global_rank(devices: int = 1) -> int:
+    """The number of this process among all, as torchrun, SLURM or Lightning's own launcher say: 0 writes.
+
+    Args:
+        devices: processes of a machine, for Lightning's own launcher, which is told of machines by NODE_RANK.
+    """
+    for name in ("RANK", "SLURM_PROCID"):
         if name in os.environ:
             return int(os.environ[name])
-    return 0
+    return int(os.environ.get("NODE_RANK", 0)) * devices + int(os.environ.get("LOCAL_RANK", 0))
 
 
 def local_rank() -> int:

@@ -12,7 +12,7 @@ This is the whole order of a step, whoever calls it (the facade's `Trainer`, the
                 loss = model(batch).loss                    # sum over its targets / num_targets
                 backward                                    # ranks exchange gradients in the last one alone
                 on_substep_end                              # (all but the last)
-            on_before_optimizer_step:                       # Lightning has unscaled fp16 gradients by now
+            on_before_optimizer_step:                       # fp16 gradients are unscaled by now
                 grad_norm = norm over all gradients; clip; drop them where it is not finite (on_nan)
                 on_pre_optimizer_step
             optimizer.step
@@ -214,8 +214,10 @@ class StepModule(EvaluationModule):
         return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Measures and clips, after Lightning has unscaled the gradients of fp16."""
+        """Measures and clips gradients that are unscaled: by Lightning, or here where the optimizer would later."""
         assert self.driver is not None
+        if self._scaler is not None and private.unscales_itself(optimizer):
+            self._scaler.unscale_(optimizer)
         self._grad_norm = norm = self.driver.clip(self._parameters_list, self.max_grad_norm)
         if norm is not None and self._stops_at(norm):
             self._skips = True

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 if TYPE_CHECKING:
     import torch
+    from torch.optim import Optimizer
 
 NEVER = 10**9
 
@@ -67,6 +68,21 @@ def nobody_sees_backward(trainer: pl.Trainer, module: pl.LightningModule) -> boo
     plain = type(trainer.precision_plugin) in (Precision, MixedPrecision)
     alone = plain and type(trainer.strategy) is SingleDeviceStrategy
     return alone and not any(watched)
+
+
+def precision_of(strategy: Strategy) -> Precision | None:
+    """The precision plugin that a strategy was made with; its public name makes one where there is none."""
+    return strategy._precision_plugin
+
+
+def start_method(strategy: Strategy) -> str:
+    """How a strategy starts processes: "popen" runs the script again, others copy the one that runs."""
+    return str(vars(strategy).get("_start_method", "popen"))
+
+
+def unscales_itself(optimizer: Optimizer) -> bool:
+    """Whether Lightning leaves it to an optimizer to unscale the gradients of fp16, inside its step: a fused one."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 class OwnTransfer(pl.LightningModule):

@@ -65,7 +65,8 @@ class Trainer(Overridable, Published, Searchable):
         task: a name of lt_trainer.tasks.registry, or a Task: then rows are raw, `model` may be a name or folder, and
             metrics are the task's.
         data: beside `task`: its data module, or arguments for it, such as `{"text_column": "sentence"}`.
-        lightning_flags: flags of `lightning.Trainer` that the arguments do not decide, such as `profiler`.
+        lightning_flags: flags of `lightning.Trainer` that the arguments do not decide, such as `profiler`; also
+            `strategy`, `num_nodes` and `precision` (or its object among `plugins`), in place of the arguments' own.
     """
 
     def __init__(

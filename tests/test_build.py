@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from lt_trainer import (
     TrainingArguments,
     build,
 )
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import plan
-
-
-def test_raw_flags_stand_beside_those_of_the_plan() -> None:
-    assert build.merge_flags({"max_steps": 3}, {"profiler": "simple"}) == {"max_steps": 3, "profiler": "simple"}
-
-
-def test_flags_that_the_arguments_decide_are_refused_all_at_once() -> None:
-    planned = plan(TrainingArguments("x"), Facts(num_train_rows=8)).trainer_flags
-    with pytest.raises(ValueError, match=r"\['max_epochs', 'precision'\].*'precision': 'bf16'"):
-        build.merge_flags(planned, {"precision": "bf16", "profiler": None, "max_epochs": 1})
-
-
-def test_merging_changes_neither_side() -> None:
-    planned, given = {"max_steps": 3}, {"profiler": "simple"}
-    build.merge_flags(planned, given)
-    assert (planned, given) == ({"max_steps": 3}, {"profiler": "simple"})
 
 
 def test_ddp_gets_what_was_asked_for_where_there_are_several_processes() -> None:

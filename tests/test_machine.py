@@ -101,6 +101,13 @@ def test_the_rank_among_all_comes_before_that_on_the_machine(
     assert global_rank() == rank
 
 
+def test_machines_without_a_launcher_are_numbered_by_node_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_RANK", "2")
+    assert global_rank(4) == 8
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert global_rank(4) == 11
+
+
 def test_tf32_is_a_setting_of_torch() -> None:
     before = torch.get_float32_matmul_precision()
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lt_trainer import private
 
@@ -24,6 +27,20 @@ def test_every_private_name_is_there():
     assert hasattr(loop.batch_progress, "is_last_batch")
     loop.max_steps = 3
     assert trainer.max_steps == 3
+
+
+def test_what_a_strategy_was_made_with_is_told():
+    plugin = MixedPrecision("bf16-mixed", "cpu")
+    strategy = DDPStrategy(precision_plugin=plugin, start_method="spawn")
+    assert (private.precision_of(strategy), private.start_method(strategy)) == (plugin, "spawn")
+    assert private.precision_of(DDPStrategy()) is None
+    assert [private.start_method(s) for s in (DDPStrategy(), SingleDeviceStrategy("cpu"))] == ["popen", "popen"]
+
+
+def test_fused_optimizers_unscale_by_themselves():
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    found = [private.unscales_itself(torch.optim.AdamW(weights, fused=fused)) for fused in (True, False)]
+    assert found == [True, False]
 
 
 def test_notices_are_dropped_and_warnings_stay(caplog):

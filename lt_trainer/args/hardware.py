@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from lt_trainer.flags import NO_FLAGS, Flags, conflicts
 
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
@@ -25,6 +27,7 @@ class Facts:
             does, or by srun.
         has_train: whether training data was given: without it the plan is for evaluation alone.
         mixed_precision: fp16, bf16 or fp8 where `accelerate config` asks for it; "no" otherwise.
+        flags: raw flags of Lightning that decide in place of arguments.
         no_restart: why this process's command cannot be started again, once a device; None where it can.
     """
 
@@ -40,6 +43,7 @@ class Facts:
     has_train: bool = True
     mixed_precision: str = "no"
     no_restart: str | None = None
+    flags: Flags = NO_FLAGS
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,25 @@ def processes(args: Asked, facts: Facts) -> tuple[str, int, int]:
     if facts.launched:
         return accelerator, facts.local_world_size, facts.num_nodes
     gpus = facts.num_visible_devices if accelerator == "cuda" else 1
-    return accelerator, args.devices or max(gpus, 1), 1
+    return accelerator, args.devices or max(gpus, 1), facts.flags.num_nodes or 1
 
 
 def plan_hardware(args: TrainingArguments, facts: Facts, *, shards: bool = False) -> tuple[Hardware, list[str]]:
     """Devices, strategy and precision, and what of it cannot be on this machine; `shards`: fsdp was asked for."""
     accelerator, devices, nodes = processes(args, facts)
     strategy = "deepspeed" if args.deepspeed else "fsdp" if shards else "ddp" if devices * nodes > 1 else "auto"
-    found = Hardware(accelerator, devices, nodes, strategy, precision(args, facts.mixed_precision))
-    return found, [problem for holds, problem in _problems(args, facts, found) if holds]
+    kind = facts.flags.precision or precision(args, facts.mixed_precision)
+    problems = conflicts(args, facts.flags, shards=shards, launched_nodes=nodes if facts.launched else None)
+    found = Hardware(accelerator, devices, nodes, strategy, kind)
+    problems += [problem for holds, problem in _problems(args, facts, found) if holds]
+    return replace(found, strategy=facts.flags.strategy or strategy), problems
 
 
 def _problems(args: TrainingArguments, facts: Facts, found: Hardware) -> list[tuple[bool, str]]:
     accelerator, devices, launched = found.accelerator, found.devices, facts.launched
     gpus = facts.num_visible_devices if accelerator == "cuda" else 1
     asked = "fp16=True" if args.fp16 else "mixed_precision: fp16 of `accelerate config`"
+    asked = f"precision={found.precision!r}" if facts.flags.precision else asked
     shards, shrinks = found.strategy in ("deepspeed", "fsdp"), args.auto_find_batch_size
     start = f"expected one a GPU; start {gpus} (torchrun --nproc_per_node={gpus}), or pass use_cpu=True"
     file = "put the code into a file and run that, or pass devices=1"
@@ -109,7 +117,7 @@ def _problems(args: TrainingArguments, facts: Facts, found: Hardware) -> list[tu
             f"{devices} devices need a process each, which run the script again, and {facts.no_restart}: {file}",
         ),
         (
-            found.precision.startswith("16") and accelerator == "cpu",
+            found.precision.startswith("16") and accelerator == "cpu" and not facts.flags.precision_is_plugin,
             f"{asked}: float16 training needs a GPU and this run is on the CPU; use bf16=True",
         ),
         (

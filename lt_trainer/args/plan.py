@@ -117,7 +117,7 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
     duration, of_duration = plan_duration(args, facts, hardware.world_size)
     deepspeed, of_deepspeed = plan_deepspeed(args, hardware, duration)
     raise_if([*problems, *of_fsdp, *of_hardware, *of_duration, *of_deepspeed])
-    optimization = _optimization(args, duration, hardware)
+    optimization = _optimization(args, duration)
     if deepspeed is not None and deepspeed.schedule is not None:
         kind, kwargs = deepspeed.schedule
         optimization = replace(optimization, scheduler=kind, scheduler_kwargs=kwargs)
@@ -196,10 +196,10 @@ def _loader(args: TrainingArguments, hardware: Hardware) -> Loader:
     )
 
 
-def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardware) -> Optimization:
+def _optimization(args: TrainingArguments, duration: Duration) -> Optimization:
     targets = args.optim_target_modules
     return Optimization(
-        name=_optimizer_name(args, hardware),
+        name=_optimizer_name(args),
         learning_rate=args.learning_rate,
         weight_decay=args.weight_decay,
         betas=(args.adam_beta1, args.adam_beta2),
@@ -214,11 +214,8 @@ def _optimization(args: TrainingArguments, duration: Duration, hardware: Hardwar
     )
 
 
-def _optimizer_name(args: TrainingArguments, hardware: Hardware) -> str:
-    """A fused optimizer unscales fp16's gradients itself, after the hook of Lightning where we measure and clip."""
-    former = {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}
-    name = former.get(args.optim, str(args.optim))
-    return "adamw_torch" if name == "adamw_torch_fused" and hardware.precision == "16-mixed" else name
+def _optimizer_name(args: TrainingArguments) -> str:
+    return {"adamw_hf": "adamw_torch", "adamw_apex_fused": "adamw_torch_fused"}.get(args.optim, str(args.optim))
 
 
 def _saving(args: TrainingArguments) -> Saving:

@@ -39,10 +39,7 @@ OWNED = {
     "logger": "--report_to",
     "max_epochs": "--num_train_epochs",
     "max_steps": "--max_steps",
-    "num_nodes": "torchrun --nnodes",
     "num_sanity_val_steps": "--eval_on_start",
-    "precision": "--bf16 or --fp16",
-    "strategy": "--devices (DDP); sharding by --fsdp or --deepspeed",
     "use_distributed_sampler": "nothing: rows are always dealt out to the processes",
     "val_check_interval": "--eval_strategy steps --eval_steps",
 }

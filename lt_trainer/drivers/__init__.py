@@ -23,6 +23,11 @@ _DRIVERS: dict[type, type[Driver]] = {
 }
 
 
+def has_driver(strategy: type) -> bool:
+    """Whether a strategy of this class can run."""
+    return issubclass(strategy, tuple(_DRIVERS))
+
+
 def driver_for(trainer: pl.Trainer) -> Driver:
     """The driver of a trainer's strategy.
 

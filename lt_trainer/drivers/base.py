@@ -84,7 +84,8 @@ class Driver:
     @property
     def scales_loss(self) -> bool:
         """Whether an fp16 scaler sees to gradients that are not finite."""
-        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return scaler is not None and bool(scaler.is_enabled())
 
     def norm_of_step(self) -> torch.Tensor:
         """The norm where `clip` gave none, after the step, 0-d."""

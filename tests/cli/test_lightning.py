@@ -100,6 +100,21 @@ def test_raw_flags_and_callbacks_reach_lightning(fit: Run, tmp_path: Path, monke
     assert (tmp_path / "seen").read_text() == "limit_train_batches=0.5"
 
 
+def test_strategy_and_precision_objects_stand_in_the_section_of_lightning(fit: Run, tmp_path: Path) -> None:
+    (tmp_path / "raw.yaml").write_text(
+        "trainer:\n  num_nodes: 1\n  strategy:\n    class_path: lightning.pytorch.strategies.SingleDeviceStrategy\n"
+        "    init_args: {device: cpu}\n"
+        "  plugins:\n    - class_path: lightning.pytorch.plugins.precision.HalfPrecision\n"
+        "      init_args: {precision: bf16-true}\n"
+    )
+    answer = fit("-c", tmp_path / "raw.yaml", "--use_cpu")
+    assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["dtype"] == "bfloat16"
+    refused = fit("--trainer.strategy", "fsdp", output="refused")
+    assert refused.code != 0
+    assert "set fsdp='full_shard'" in refused.err
+
+
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
