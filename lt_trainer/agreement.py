@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,21 @@ def agree(driver: Driver, mine: Mapping[str, str]) -> None:
             + "".join(found)
             + "\nStart one script with the same files everywhere, set the seed before rows are drawn, and give each "
             "process the whole data set: rows are dealt out by the trainer"
+        )
+
+
+def agree_on_norm(driver: Driver, norm: float) -> None:
+    """Compares the norms of a step's gradients: what each process steps with must be what one process would have.
+
+    Raises:
+        DisagreementError: gradients were not exchanged, with the norm of each rank.
+    """
+    everyone: list[float] = driver.gather(norm)
+    if all(map(math.isfinite, everyone)) and max(everyone) - min(everyone) > 1e-3 * max(everyone):
+        told = ", ".join(f"{value:.6g} on rank {rank}" for rank, value in enumerate(everyone))
+        raise DisagreementError(
+            f"the gradients of the first step have another norm on each process: expected one, received {told}; they "
+            "were not exchanged: leave out a strategy, a communication hook or a training_step of your own that does so"
         )
 
 

@@ -36,6 +36,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lt_trainer import private
+from lt_trainer.agreement import agree_on_norm
 from lt_trainer.data.windows import Batch, Window
 from lt_trainer.evaluation_module import EvaluationModule
 from lt_trainer.hooks import NonFiniteError, OptimizerFactory, StepHooks, StepOutcome
@@ -78,7 +79,7 @@ class StepModule(EvaluationModule):
         self._grad_norm: torch.Tensor | None = None
         self._parameters_list: list[nn.Parameter] = []
         self.most_rows: int | None = None  # of a micro-batch, since memory ran out at more
-        self._skips = self._bare_backward = False
+        self._skips = self._bare_backward = self._is_first_step = False
         self._optimizer_has_modes: bool | None = None
 
     # ---- training
@@ -107,6 +108,7 @@ class StepModule(EvaluationModule):
         """Lightning keeps the mode that it finds, and loaded models are in eval mode (lightning#20105)."""
         self.train()
         self._parameters_list = list(self.model.parameters())  # walking the modules takes longer than the norm
+        self._is_first_step = True
         self._bare_backward = self._scaler is None and private.nobody_sees_backward(self.trainer, self)
 
     def count_inputs(self, window: Window) -> Window:
@@ -200,6 +202,9 @@ class StepModule(EvaluationModule):
         if self._grad_norm is None:
             self._grad_norm = self.driver.norm_of_step()
             self._skips = self._stops_at(self._grad_norm)
+        if self._is_first_step and self.driver.world_size > 1:
+            agree_on_norm(self.driver, float(self._grad_norm))
+        self._is_first_step = False
         self.hooks.fire("on_optimizer_step")
         scheduler = self.lr_schedulers()
         assert not isinstance(scheduler, list | ReduceLROnPlateau)  # Lightning's type of them all

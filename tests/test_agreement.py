@@ -10,7 +10,7 @@ from datasets import Dataset
 from torch import nn
 
 from lt_trainer import TrainingArguments
-from lt_trainer.agreement import DisagreementError, agree, signature
+from lt_trainer.agreement import DisagreementError, agree, agree_on_norm, signature
 from lt_trainer.args.hardware import Facts
 from lt_trainer.args.plan import plan
 
@@ -20,7 +20,7 @@ ROWS = [{"x": torch.tensor([float(i)]), "labels": i % 2} for i in range(7)]
 class Several:
     """A driver that hears what others say."""
 
-    def __init__(self, *others: dict[str, str]) -> None:
+    def __init__(self, *others: object) -> None:
         self.others = others
 
     def gather(self, mine):
@@ -37,6 +37,13 @@ def test_the_same_everywhere_is_silent() -> None:
     agree(Several(signed(), signed()), signed())
     assert signed(dataloader_num_workers=2) == signed()  # changes no number
     assert signed(rows=Dataset.from_list([{"a": 1}])) == signed(rows=Dataset.from_list([{"a": 1}]))
+
+
+def test_norms_that_differ_are_told_with_their_ranks() -> None:
+    agree_on_norm(Several(2.0, 2.0 + 1e-6), 2.0)
+    agree_on_norm(Several(2.0), float("inf"))  # whoever watches for what is not finite says so
+    with pytest.raises(DisagreementError, match="received 2 on rank 0, 3 on rank 1; they were not exchanged"):
+        agree_on_norm(Several(3.0), 2.0)
 
 
 class Other(nn.Linear):

@@ -6,6 +6,7 @@ usage: brought_script.py FOLDER PROCESSES [DEVICES NUM_NODES]
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import torch
@@ -16,10 +17,20 @@ torch.set_num_threads(1)
 from lt_trainer import Trainer, TrainingArguments  # noqa: E402
 from tests.faults import runs  # noqa: E402
 
+
+def kept_to_oneself(state, bucket):
+    """A communication hook that forgets to communicate."""
+    done = torch.futures.Future()
+    done.set_result(bucket.buffer())
+    return done
+
+
 if __name__ == "__main__":
     folder, processes = sys.argv[1], int(sys.argv[2])
     devices, nodes = map(int, sys.argv[3:5]) if len(sys.argv) > 3 else (None, 1)
-    flags = {"strategy": DDPStrategy(find_unused_parameters=True), "num_nodes": nodes} if devices else {}
+    hook = kept_to_oneself if "NO_EXCHANGE" in os.environ else None
+    strategy = DDPStrategy(find_unused_parameters=True, ddp_comm_hook=hook)
+    flags = {"strategy": strategy, "num_nodes": nodes} if devices else {}
     torch.manual_seed(0)
     model = runs.Toy()
     model.dropout.p = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.test_launchers import free_port, run
+from tests.distributed.test_launchers import free_port, run, start
 
 SCRIPT = str(Path(__file__).with_name("brought_script.py"))
 
@@ -40,3 +40,10 @@ def test_two_machines_that_num_nodes_tells_of_equal_one_process(tmp_path, alone)
         assert second.wait(60) == 0
     finally:
         second.kill()
+
+
+@pytest.mark.slow
+def test_gradients_that_are_not_exchanged_end_the_run_in_its_first_step(tmp_path):
+    ended = start([SCRIPT, str(tmp_path), "2", "2", "1"], NO_EXCHANGE="1")
+    assert ended.returncode != 0
+    assert "the gradients of the first step have another norm on each process" in ended.stderr
