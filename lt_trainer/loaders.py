@@ -156,8 +156,11 @@ def lengths_of(facade: Trainer, dataset: Any) -> list[int]:
         return [len(tokens) for tokens in dataset[name]]
     first = dataset[0]
     if not isinstance(first, Mapping) or name not in first:
+        asked = "train_sampling_strategy='group_by_length'"
+        if getattr(facade.args, "sortish_sampler", False):
+            asked = "sortish_sampler=True"
         raise ValueError(
-            f"train_sampling_strategy='group_by_length': expected rows with '{name}' or a column '{column}', received "
+            f"{asked}: expected rows with '{name}' or a column '{column}', received "
             f"{sorted(first) if isinstance(first, Mapping) else type(first).__name__}: name the column of lengths in "
             "length_column_name"
         )

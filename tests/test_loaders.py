@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from lt_trainer import (
     DataCollatorForWholeWordMask,
     DataCollatorWithPadding,
     DefaultDataCollator,
+    Seq2SeqTrainingArguments,
     Trainer,
     TrainingArguments,
     loaders,
 )
 from lt_trainer.args.plan import Loader
 from lt_trainer.data.collators import KeepColumns, default_data_collator
+from lt_trainer.loaders import lengths_of
 from tests.support import VOCABULARY
 
 LOADER = Loader(
@@ -203,3 +206,11 @@ def test_a_masking_collator_sees_the_columns_that_only_it_reads(tiny_bert):
     batch = loaders.collator(facade(AutoModelForMaskedLM.from_pretrained(folder), data_collator=collate))([row])
     assert sorted(batch) == ["attention_mask", "input_ids", "labels", "token_type_ids"]
     assert batch["labels"].tolist() == [[-100, *row["input_ids"][1:-1], -100]]
+
+
+@pytest.mark.parametrize("asked", [{"sortish_sampler": True}, {"train_sampling_strategy": "group_by_length"}])
+def test_rows_whose_length_nobody_knows_name_the_argument_that_asks(asked: dict[str, Any]) -> None:
+    facade: Any = SimpleNamespace(args=Seq2SeqTrainingArguments("out", **asked), processing_class=None)
+    [(name, value)] = asked.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r}: expected rows with 'input_ids' or a column 'length'"):
+        lengths_of(facade, [{"text": "a"}])
