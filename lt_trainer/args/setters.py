@@ -30,14 +30,7 @@ class Setters:
         raise NotImplementedError
 
     def _set(self, given: dict[str, Any], group: str, names: dict[str, str] | None = None, **more: Any) -> Self:
-        """Assigns a setter's parameters: to fields named in `names`, named alike, or named so behind the group's name.
-
-        Args:
-            given: `locals()` of the setter.
-            group: such as "save" of `save_steps`.
-            names: field by parameter.
-            more: fields that follow from the setter's being called.
-        """
+        """Assigns `given`, a setter's `locals()`: fields as `names` says, named alike, or with the group's name."""
         known = {f.name for f in fields(self)}  # type: ignore[arg-type]
         values = {name: value for name, value in given.items() if name != "self"}
         places = {name: (names or {}).get(name, name if name in known else f"{group}_{name}") for name in values}
