@@ -16,7 +16,7 @@ from tests.pages import blocks, commands, write_files, write_models
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-GUIDES = ("tasks", "from_transformers", "from_lightning")
+GUIDES = ("tasks", "search", "from_transformers", "from_lightning")
 NO_CODE = {"arguments", "benchmarks", "glossary", "index", "log", "troubleshooting"}
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*smaller than the logging interval"
@@ -29,6 +29,7 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
     write_models(tmp_path)
+    (tmp_path / "search.yaml").write_text(blocks(PAGES["search"], "yaml")[0], encoding="utf-8")
     return tmp_path
 
 

@@ -15,6 +15,7 @@ import pytest
 QUICK = {"quick_start", "token_classification"}  # run by `make test`; the others by `make test-slow`
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 TIMEOUT_SECONDS = 600
+EXTRA = {"quick_start", "custom_parts", "from_transformers", "hyperparameter_search"}
 PRINTS = re.compile(r"^(for .*:\n    )?print\(", re.MULTILINE)  # outside of functions
 SHOWN = {"stream", "display_data", "execute_result"}
 
@@ -84,11 +85,26 @@ def _marked(path: Path) -> Any:
     return pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
 
 
+def execute(source: Path, target: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a notebook in `folder`/work, with settings of nobody's."""
+    (folder / "work").mkdir(exist_ok=True)
+    settings = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    settings |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(source), str(target), str(folder / "work"), str(TIMEOUT_SECONDS)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS + 60,
+        check=False,
+    )
+
+
 def test_there_is_a_notebook_for_each_task_and_more() -> None:
     from lt_trainer.tasks.registry import TASKS
 
     there = {path.stem for path in NOTEBOOKS}
-    assert there >= {task.replace("-", "_") for task in TASKS} | {"quick_start", "custom_parts", "from_transformers"}
+    assert there >= {task.replace("-", "_") for task in TASKS} | EXTRA
     listed = (NOTEBOOKS[0].parent / "README.md").read_text(encoding="utf-8")
     assert [name for name in there if f"]({name}.ipynb)" not in listed] == []
 
@@ -97,25 +113,14 @@ def test_there_is_a_notebook_for_each_task_and_more() -> None:
 def test_notebook_runs_and_shows_what_is_stored(path: Path, tmp_path: Path) -> None:
     if path.stem == "from_transformers":
         pytest.importorskip("transformers")
+    if path.stem == "hyperparameter_search":
+        pytest.importorskip("matplotlib")
     for package in ("nbclient", "ipykernel", "ipywidgets"):
         pytest.importorskip(package, reason=f"{package} runs notebooks: pip install 'lt-trainer[notebooks]'")
-    work = tmp_path / "work"
-    work.mkdir()
-    settings = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    settings |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
-    target = tmp_path / path.name
-
-    done = subprocess.run(
-        [sys.executable, "-c", EXECUTE, str(path), str(target), str(work), str(TIMEOUT_SECONDS)],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS + 60,
-        check=False,
-    )
+    done = execute(path, tmp_path / path.name, tmp_path)
 
     assert done.returncode == 0, done.stderr[-4000:]
-    ran, stored = _code_cells(target), _code_cells(path)
+    ran, stored = _code_cells(tmp_path / path.name), _code_cells(path)
     assert [_kinds(cell) for cell in ran] == [_kinds(cell) for cell in stored]
 
 
@@ -141,6 +146,36 @@ def test_each_says_how_to_take_own_data_and_a_model_of_the_hub(path: Path) -> No
 
     assert "your own" in text
     assert "hub" in text
+
+
+OWN = """
+import lt_trainer as lt
+args = lt.TrainingArguments("run", num_train_epochs=15, learning_rate=1e-3, report_to="none")
+trainer = lt.Trainer("scratch", args, task="text-classification", train_dataset="mine.csv")
+trainer.train()
+trainer.save_model()
+tokenizer, model = lt.AutoTokenizer.from_pretrained("run"), lt.AutoModelForSequenceClassification.from_pretrained("run")
+answers = model(**tokenizer(["warm and kind", "grey and sad"], padding=True, return_tensors="pt")).logits.argmax(-1)
+print([model.config.id2label[number] for number in answers.tolist()])
+"""
+
+
+@pytest.mark.slow
+def test_a_csv_becomes_a_model_in_a_cell_of_ten_lines(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
+    (tmp_path / "work").mkdir()
+    rows = ["warm and kind,happy", "grey and sad,sorry", "a kind word,happy", "a sad day,sorry"] * 8
+    (tmp_path / "work" / "mine.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    cell = nbformat.v4.new_code_cell(OWN.strip())
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "own.ipynb")
+
+    done = execute(tmp_path / "own.ipynb", tmp_path / "ran.ipynb", tmp_path)
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    outputs = json.loads((tmp_path / "ran.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"]
+    assert "['happy', 'sorry']\n" in "".join("".join(o.get("text", "")) for o in outputs)
+    assert (tmp_path / "work" / "run" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 def advise(engine: TrainingEngine) -> None:
-    """Says it once: not on every process, and not again where a trainer trains again, as in a search."""
+    """Says it once: not on every process, nor again where a trainer trains again, nor in trials, which try things."""
     facade = engine.facade
     for note in (*unused(facade.args), *notes_on_accelerate()):
         logger.warning(note)
-    if facade.state.global_step or not engine.lightning.is_global_zero:
+    if facade.state.global_step or facade.trial_watch is not None or not engine.lightning.is_global_zero:
         return
     config = getattr(facade.model, "config", None)
     pretrained, two_parts = (bool(getattr(config, name, None)) for name in ("name_or_path", "is_encoder_decoder"))

@@ -57,7 +57,9 @@ class SearchReader:
             if name.startswith(SPACE):
                 self.draws[name.removeprefix(SPACE)] = read_draw(name.removeprefix(SPACE), value)
             elif name in FLAGS:
-                self.values[name] = read(name, self._types[name], value)
+                kind = self._types[name]
+                nothing = "None" in kind and value in ("None", "null")
+                self.values[name] = None if nothing else read(name, kind, value)
             else:
                 known = (*FLAGS, "space")
                 problem = f"no such name{near(name, known)}; expected one of {', '.join(known)}"

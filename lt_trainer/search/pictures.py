@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from lt_trainer.args.check import ConfigurationError, near
@@ -43,9 +44,12 @@ def save_pictures(study: optuna.Study, folder: str | Path, kind: str = "png") ->
         raise ImportError(
             f"save_pictures(kind={kind!r}) needs {PICTURES[kind]}: pip install {PICTURES[kind]}"
         ) from error
-    drawn = {"history": _draw(study, kind, "plot_optimization_history")}
-    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) > 1:
-        drawn["importance"] = _draw(study, kind, "plot_param_importances")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is experimental")  # which Optuna says of all of its pictures
+        warnings.filterwarnings("ignore", "Target and region quantiles")  # equal trials: equal bars show it
+        drawn = {"history": _draw(study, kind, "plot_optimization_history")}
+        if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) > 1:
+            drawn["importance"] = _draw(study, kind, "plot_param_importances")
     with update_folder(folder) as files:
         for name, data in drawn.items():
             files.write_bytes(f"{name}.{kind}", data)
@@ -69,6 +73,7 @@ def _draw(study: optuna.Study, kind: str, plot: str) -> bytes:
         axes = getattr(importlib.import_module("optuna.visualization.matplotlib"), plot)(study, **options)
     figure = axes.figure
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(data)  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure)
+    figure.savefig(data, format="png", bbox_inches="tight")  # names of arguments are longer than the margin
     importlib.import_module("matplotlib.pyplot").close(figure)
     return data.getvalue()

@@ -72,6 +72,12 @@ def test_the_line_wins_over_the_file(file: Path, argv: list[str], name: str, dra
     assert (search.n_trials, search.pruner) == (3, "none")
 
 
+def test_none_on_the_line_takes_back_what_the_file_says(file: Path) -> None:
+    search = asked(file, "--sampler", "None").search
+    assert search is not None
+    assert search.sampler is None
+
+
 def test_without_a_space_there_is_the_default(tmp_path: Path) -> None:
     search = asked(Path("text-classification")).search
     assert search is not None

@@ -19,7 +19,6 @@ def study():
     return made
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_pictures_of_matplotlib_are_written(study, tmp_path):
     pytest.importorskip("matplotlib")
     assert save_pictures(study, tmp_path) == ["history.png", "importance.png"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from safetensors.torch import load_file
 
 SCRIPT = str(Path(__file__).with_name("search_script.py"))
 
@@ -38,6 +39,20 @@ def test_two_processes_of_a_trial_prune_it_together_and_go_on(tmp_path):
     found = result(start(*launcher, SCRIPT, str(tmp_path / "out"), "4"))
     assert found["states"] == ["COMPLETE", "PRUNED", "COMPLETE", "COMPLETE"]
     assert (tmp_path / "out" / f"run-{found['best']}" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_in_its_fourth_trial_goes_on_to_the_same_total(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    killed = start(SCRIPT, str(tmp_path / "out"), "6", storage, "4")
+    assert killed.wait(timeout=240) == -9
+    killed.communicate()
+    states = [trial.state.name for trial in optuna.load_study(study_name="s", storage=storage).trials]
+    assert states == ["COMPLETE", "PRUNED", "COMPLETE", "RUNNING"]
+    found = result(start(SCRIPT, str(tmp_path / "out"), "6", storage))
+    assert found["states"] == ["COMPLETE", "PRUNED", *["COMPLETE"] * 4]
+    saved = load_file(tmp_path / "out" / f"run-{found['best']}" / "model.safetensors")
+    assert saved["weight"].item() == found["weight"]
 
 
 @pytest.mark.slow

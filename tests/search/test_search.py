@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lt_trainer import ConfigurationError, Trainer, TrainerCallback
+from lt_trainer import BertConfig, BertForSequenceClassification, ConfigurationError, Trainer, TrainerCallback
+from lt_trainer.tasks.text_classification import TextClassificationData
 from lt_trainer.trainer_utils import BestRun, HPSearchBackend
 from tests.search.conftest import Line, rates
 
@@ -145,6 +146,27 @@ def test_no_model_is_alive_when_the_next_is_made(build):
     trainer.hyperparameter_search(rates, n_trials=5)
     assert len(alive) == 1 + 5 + 1  # the trainer's own, trials, the best
     assert alive == [0] * 7
+
+
+def test_a_task_holds_no_model_beside_that_of_the_trial(build, tmp_path):
+    alive, made = [], []
+    rows = [{"text": "good", "label": 0}, {"text": "bad", "label": 1}] * 4
+    data = TextClassificationData("scratch", train=rows, validation=rows)
+
+    def init():
+        alive.append(sum(reference() is not None for reference in made))
+        config = BertConfig(vocab_size=data.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+        made.append(weakref.ref(model := BertForSequenceClassification(config)))
+        return model
+
+    args = build().args
+    trainer = Trainer(model_init=init, args=args, task="text-classification", data=data)
+    del alive[1:], made[:-1]  # the task's own first model made way for the trainer's
+    best = trainer.hyperparameter_search(rates, n_trials=2)
+    assert alive[1:] == [0] * 3
+    assert trainer.task.model is trainer.model
+    assert 0 <= trainer.evaluate()["eval_accuracy"] <= 1
+    assert best.run_id in ("0", "1")
 
 
 def test_a_search_needs_model_init(build):
