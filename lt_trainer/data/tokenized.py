@@ -186,6 +186,13 @@ class _Digest:
         pass
 
 
+def tokens_alone(tokenizer: Any) -> dict[str, bool]:
+    """The argument of a call that wants no words and characters back; tokenizers of `transformers` have none."""
+    from lt_trainer.tokenization.tokenizer import PreTrainedTokenizerFast
+
+    return {"return_alignment": False} if isinstance(tokenizer, PreTrainedTokenizerFast) else {}
+
+
 # --- counts ----------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lt_trainer.data.chats import answer_spans, labels_in
 from lt_trainer.data.collators import IGNORED_LABEL
 from lt_trainer.data.texts import PackedTexts, TextsCollator, cut
-from lt_trainer.data.tokenized import lengths_of
+from lt_trainer.data.tokenized import lengths_of, tokens_alone
 from lt_trainer.datamodule import TaskData, check_texts
 from lt_trainer.models.auto import AutoModelForCausalLM
 from lt_trainer.models.base import PreTrainedModel
@@ -239,7 +239,8 @@ class CausalLMData(LanguageData):
         check_texts(columns, kind, numbers, split)
         if kind[0] == self.prompt_columns[0]:
             return self._cut_off(*self._prompts(*(columns[name] for name in kind)), numbers, split)
-        texts = [self._ended(ids) for ids in self.tokenizer(columns[self.text_column], verbose=False)["input_ids"]]
+        encoded = self.tokenizer(columns[self.text_column], verbose=False, **tokens_alone(self.tokenizer))
+        texts = [self._ended(ids) for ids in encoded["input_ids"]]
         if self.packing == "contaminated":
             texts = [list(chain.from_iterable(texts))]
         return {"input_ids": [piece for ids in texts for piece in cut(ids, self.block_size)]}, 0

@@ -11,6 +11,7 @@ from lt_trainer.data.collators import DataCollatorForTokenClassification
 from lt_trainer.data.masked_rows import MaskedRows
 from lt_trainer.data.masking import Masking, word_starts
 from lt_trainer.data.texts import cut
+from lt_trainer.data.tokenized import tokens_alone
 from lt_trainer.models.auto import AutoModelForMaskedLM
 from lt_trainer.objective import inputs_of
 from lt_trainer.tasks.language import LanguageData, LanguageTask
@@ -142,7 +143,11 @@ class MaskedLMData(LanguageData):
         """Pieces of texts between special tokens, and where their words begin."""
         tokenizer, words = self.tokenizer, self.whole_word_mask
         encoded = tokenizer(
-            columns[self.text_column], add_special_tokens=False, return_offsets_mapping=words, verbose=False
+            columns[self.text_column],
+            add_special_tokens=False,
+            return_offsets_mapping=words,
+            verbose=False,
+            **tokens_alone(tokenizer),
         )
         room = self.max_length - tokenizer.num_special_tokens_to_add()
         made: dict[str, list[Any]] = {"input_ids": [], "special_tokens_mask": []}

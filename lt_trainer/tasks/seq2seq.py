@@ -10,7 +10,7 @@ import numpy as np
 from lt_trainer.arrays import to_numpy
 from lt_trainer.data.collators import IGNORED_LABEL, DataCollatorForSeq2Seq
 from lt_trainer.data.sources import read_source
-from lt_trainer.data.tokenized import count_cut
+from lt_trainer.data.tokenized import count_cut, tokens_alone
 from lt_trainer.data.vocabulary import SCRATCH, sentence_tokenizer
 from lt_trainer.datamodule import TaskData, check_texts
 from lt_trainer.models.auto import AutoModelForSeq2SeqLM
@@ -201,13 +201,17 @@ class Seq2SeqData(TaskData):
     def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
         """Tokens of the source behind its prefix, and those of the target as `labels`."""
         sources = [self.source_prefix + text for text in columns[self.source_column]]
-        encoded = self.tokenizer(sources, truncation=True, max_length=self.max_source_length)
+        alone = tokens_alone(self.tokenizer)
+        encoded = self.tokenizer(sources, truncation=True, max_length=self.max_source_length, **alone)
         made, parts = dict(encoded), [encoded]
         if self.target_column in columns:
             check_texts(columns, [self.target_column], numbers, split)
             parts.append(
                 self.tokenizer(
-                    text_target=columns[self.target_column], truncation=True, max_length=self.max_target_length
+                    text_target=columns[self.target_column],
+                    truncation=True,
+                    max_length=self.max_target_length,
+                    **alone,
                 )
             )
             made["labels"] = parts[1]["input_ids"]

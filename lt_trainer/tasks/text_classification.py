@@ -16,7 +16,7 @@ from lt_trainer.data.labels import (
     label_names_of,
     problem_type_of,
 )
-from lt_trainer.data.tokenized import count_cut
+from lt_trainer.data.tokenized import count_cut, tokens_alone
 from lt_trainer.datamodule import TaskData
 from lt_trainer.models.auto import AutoModelForSequenceClassification
 from lt_trainer.tasks.base import ClassTask
@@ -206,7 +206,8 @@ class TextClassificationData(TaskData):
     def encode(self, columns: Columns, numbers: list[int], split: str) -> tuple[dict[str, list[Any]], int]:
         """Tokens of one text or two, and the label."""
         texts = [columns[name] for name in self.text_columns]
-        encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length)
+        alone = tokens_alone(self.tokenizer)
+        encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length, **alone)
         made = dict(encoded)
         if self.label_column in columns:
             labels = columns[self.label_column]

@@ -41,6 +41,7 @@ class BatchEncoding(UserDict[Any, Any]):
         tensor_type: "pt", "np" or None (keep lists).
         prepend_batch_axis: Put each column into a batch of one before it becomes a tensor.
         n_sequences: 1 for texts, 2 for pairs; read from `encoding` when None.
+        aligned: Whether `encoding` knows words and characters.
     """
 
     def __init__(
@@ -50,8 +51,11 @@ class BatchEncoding(UserDict[Any, Any]):
         tensor_type: str | Enum | None = None,
         prepend_batch_axis: bool = False,
         n_sequences: int | None = None,
+        *,
+        aligned: bool = True,
     ) -> None:
         super().__init__(data)
+        self._aligned = aligned
         self._encodings = [encoding] if encoding is not None and not isinstance(encoding, list) else encoding
         if n_sequences is None and self._encodings:
             n_sequences = self._encodings[0].n_sequences
@@ -80,7 +84,7 @@ class BatchEncoding(UserDict[Any, Any]):
         raise AttributeError(f"BatchEncoding has no attribute or column {name!r}{columns}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data": self.data, "_encodings": self._encodings, "_n_sequences": self._n_sequences}
+        return {name: self.__dict__[name] for name in ("data", "_encodings", "_n_sequences", "_aligned")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -90,7 +94,7 @@ class BatchEncoding(UserDict[Any, Any]):
     @property
     def is_fast(self) -> bool:
         """Whether the alignment with the text is known."""
-        return self._encodings is not None
+        return self._encodings is not None and self._aligned
 
     @property
     def n_sequences(self) -> int | None:
@@ -204,6 +208,10 @@ class BatchEncoding(UserDict[Any, Any]):
             raise ValueError(
                 "this batch was not made by a tokenizer's call (or has no rows): its words are not known: "
                 "ask the batch that tokenizer(text) returned"
+            )
+        if not self._aligned:
+            raise ValueError(
+                "this batch was made with return_alignment=False: its words are not known: call the tokenizer without"
             )
         return self._encodings[index]
 

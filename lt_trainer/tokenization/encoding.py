@@ -61,6 +61,7 @@ class Encoder(Vocabulary):
         *,
         max_target_length: int | None = None,
         split_special_tokens: bool | None = None,
+        return_alignment: bool = True,
     ) -> BatchEncoding:
         """Texts to ids and masks.
 
@@ -87,6 +88,7 @@ class Encoder(Vocabulary):
             verbose: Whether to warn.
             max_target_length: `max_length` of the targets; the same as that of the texts when None.
             split_special_tokens: Treat special tokens that occur in a text as text; the tokenizer's own when None.
+            return_alignment: Whether the result knows words, characters and tokens as strings; False is a fifth faster.
 
         Returns:
             One text gives flat lists, a batch gives lists of rows, tensors always have a batch axis.
@@ -113,6 +115,7 @@ class Encoder(Vocabulary):
             special_tokens_mask=return_special_tokens_mask,
             offsets=return_offsets_mapping,
             length=return_length,
+            alignment=return_alignment or return_offsets_mapping,
             tensors=return_tensors,
             verbose=verbose,
         )
@@ -195,7 +198,7 @@ class Encoder(Vocabulary):
             self._warn_if_too_long(columns["input_ids"])
         if not is_batch and request.tensors is None and not request.overflowing:
             columns = {name: value if name == "length" else value[0] for name, value in columns.items()}
-        return BatchEncoding(columns, encodings, tensor_type=request.tensors)
+        return BatchEncoding(columns, encodings, tensor_type=request.tensors, aligned=request.alignment)
 
     def _run(self, rows: list[Any], request: Request, name: str) -> list[Encoding]:
         has_pairs = bool(rows) and isinstance(rows[0], tuple)
@@ -214,9 +217,8 @@ class Encoder(Vocabulary):
                 self._clear_limits()
 
     def _call(self, rows: list[Any], request: Request) -> list[Encoding]:
-        return self._tokenizer.encode_batch(
-            rows, is_pretokenized=request.is_split_into_words, add_special_tokens=request.add_special_tokens
-        )
+        encode = self._tokenizer.encode_batch if request.alignment else self._tokenizer.encode_batch_fast
+        return encode(rows, is_pretokenized=request.is_split_into_words, add_special_tokens=request.add_special_tokens)
 
     def _set_limits(self, request: Request) -> None:
         backend, limits = self._tokenizer, request.limits

@@ -31,6 +31,7 @@ class Request:
     special_tokens_mask: bool = False
     offsets: bool = False
     length: bool = False
+    alignment: bool = True
     tensors: str | Enum | None = None
     verbose: bool = True
 

@@ -21,6 +21,7 @@ from lt_trainer.data.tokenized import (
     lengths_of,
     padding_share,
     tokenize,
+    tokens_alone,
 )
 
 ROWS = Dataset.from_dict({"text": ["a b", "c", "d e f"]})
@@ -155,6 +156,21 @@ def test_a_tokenizer_whose_content_is_unknown_has_none():
 def test_rows_that_were_cut_are_counted(tiny_bert):
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert())
     assert count_cut(tokenizer(["a", "a film", "a good film"], truncation=True, max_length=4)) == 1
+
+
+@pytest.mark.parametrize("pair", [(), (["day", "night falls", "b", ""],)])
+def test_a_call_without_alignment_gives_the_same_tokens_and_cuts(tiny_bert, pair):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert())
+    texts = ["a", "a film", "a good film <s> é", ""]
+    calls = [
+        tokenizer(texts, *pair, truncation=True, max_length=5, return_special_tokens_mask=True, **options)
+        for options in ({}, tokens_alone(tokenizer))
+    ]
+    assert dict(calls[0]) == dict(calls[1])
+    assert count_cut(calls[0]) == count_cut(calls[1]) > 0
+    assert (calls[0].is_fast, calls[1].is_fast) == (True, False)
+    with pytest.raises(ValueError, match="return_alignment=False"):
+        calls[1].word_ids(0)
 
 
 def test_lengths_are_tokens():
