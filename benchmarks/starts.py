@@ -231,7 +231,7 @@ EXPERIMENTS = {
         "XQuAD (English)",
         read_questions,
         partial(start_bert, "QuestionAnswering", lambda rows: [*rows["context"], *rows["question"]]),
-        **{"train_rows": 1000, "eval_rows": 200, "steps": 120, "batch_size": 8, "learning_rate": 2e-4},
+        **{"train_rows": 1000, "eval_rows": 100, "steps": 50, "batch_size": 8, "learning_rate": 3e-4},
         options={"max_length": WINDOW, "doc_stride": 64},
         metrics=("exact_match", "f1"),
     ),
