@@ -5,7 +5,7 @@ Dimension letters: B rows, C choices of a row, T padded length, D width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lt_trainer import losses
 from lt_trainer.models.checks import check_labels
@@ -13,17 +13,11 @@ from lt_trainer.models.heads import Head, Output, SequenceClassification, as_ask
 from lt_trainer.models.outputs import ModelOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
 
 class MultipleChoice(Head):
     """A score for each of a row's texts, read at its first token; the best is the answer."""
-
-    def count_targets(self, batch: Mapping[str, Any]) -> int:
-        """Rows with a label."""
-        return int((batch["labels"] != losses.IGNORED).sum())
 
     def forward(  # type: ignore[override]  # a row is several texts: it is packed here
         self,

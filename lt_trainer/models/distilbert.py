@@ -191,6 +191,12 @@ class DistilBertModel(DistilBertPreTrainedModel, HiddenStates):
         return states
 
 
+def row_scores(first: nn.Linear, dropout: nn.Module, classifier: nn.Linear, x: Tensor) -> Tensor:
+    """Scores of rows from the states of their first tokens."""
+    scores: Tensor = classifier(dropout(F.relu(first(x))))
+    return scores
+
+
 class DistilBertForSequenceClassification(DistilBertPreTrainedModel, SequenceClassification):
     """DistilBERT with a classifier of rows on the first token."""
 
@@ -204,8 +210,7 @@ class DistilBertForSequenceClassification(DistilBertPreTrainedModel, SequenceCla
 
     def scores(self, x: Tensor) -> Tensor:
         """[B, C]."""
-        scores: Tensor = self.classifier(self.dropout(F.relu(self.pre_classifier(x))))
-        return scores
+        return row_scores(self.pre_classifier, self.dropout, self.classifier, x)
 
 
 class DistilBertForTokenClassification(DistilBertPreTrainedModel, TokenClassification):
@@ -248,8 +253,7 @@ class DistilBertForMultipleChoice(DistilBertPreTrainedModel, MultipleChoice):
 
     def scores(self, x: Tensor) -> Tensor:
         """[B * C, 1]."""
-        scores: Tensor = self.classifier(self.dropout(F.relu(self.pre_classifier(x))))
-        return scores
+        return row_scores(self.pre_classifier, self.dropout, self.classifier, x)
 
 
 class DistilBertForMaskedLM(DistilBertPreTrainedModel, MaskedLM):

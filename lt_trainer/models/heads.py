@@ -107,6 +107,10 @@ class Head(PreTrainedModel):
         )
         return as_asked(self.outputs(packed, given["labels"], num_items_in_batch, output_logits), return_dict)
 
+    def count_targets(self, batch: Mapping[str, Any]) -> int:
+        """Labels that are not -100."""
+        return int((batch["labels"] != losses.IGNORED).sum())
+
     def outputs(
         self, packed: PackedBatch, labels: Tensor | None, num_items: Tensor | int | None, output_logits: bool | None
     ) -> ModelOutput:
@@ -149,10 +153,9 @@ class SequenceClassification(Head):
 
     def count_targets(self, batch: Mapping[str, Any]) -> int:
         """Rows with a label; for several labels or numbers a row, each of them."""
-        labels = batch["labels"]
-        if self._problem_type(labels) == "single_label_classification":
-            return int((labels != losses.IGNORED).sum())
-        return int(labels.numel())
+        if self._problem_type(batch["labels"]) == "single_label_classification":
+            return super().count_targets(batch)
+        return int(batch["labels"].numel())
 
     def outputs(
         self, packed: PackedBatch, labels: Tensor | None, num_items: Tensor | int | None, output_logits: bool | None

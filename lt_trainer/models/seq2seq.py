@@ -175,10 +175,6 @@ class ReadsItself(EncoderDecoder):
 class Seq2SeqLM(VocabularyHead, EncoderDecoder):
     """A score for every token of the vocabulary at every token of the target; the loss projects targets alone."""
 
-    def count_targets(self, batch: Mapping[str, Any]) -> int:
-        """Labels that are not -100."""
-        return int((batch["labels"] != losses.IGNORED).sum())
-
     def forward(
         self,
         input_ids: Tensor | None = None,
