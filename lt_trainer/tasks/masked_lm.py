@@ -150,6 +150,11 @@ class MaskedLMData(LanguageData):
             **tokens_alone(tokenizer),
         )
         room = self.max_length - tokenizer.num_special_tokens_to_add()
+        if room < 1:
+            raise ValueError(
+                f"max_length={self.max_length}: expected room for a token beside the "
+                f"{tokenizer.num_special_tokens_to_add()} special ones of a row: raise it"
+            )
         made: dict[str, list[Any]] = {"input_ids": [], "special_tokens_mask": []}
         for number, ids in enumerate(encoded["input_ids"]):
             for piece in cut(ids, room):

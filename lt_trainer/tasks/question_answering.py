@@ -261,7 +261,10 @@ class QuestionAnsweringData(TaskData):
                 )
 
     def _checked(self, value: Any, context: str, number: int, split: str) -> list[tuple[str, int]]:
-        answers = answers_of(value)
+        try:
+            answers = answers_of(value)
+        except ValueError as error:
+            raise ValueError(f"{split}, row {number}: {error}") from error
         for text, start in answers:
             there = context[max(start, 0) : max(start, 0) + len(text)]
             if start < 0 or there != text:
@@ -273,12 +276,22 @@ class QuestionAnsweringData(TaskData):
 
 
 def answers_of(value: Any) -> list[tuple[str, int]]:
-    """(text, first character) of each answer, of a dict of lists or a list of dicts; none for None."""
+    """(text, first character) of each answer, of a dict of lists or a list of dicts; none for None.
+
+    Raises:
+        ValueError: something else, or lists of two lengths.
+    """
     if not value:
         return []
-    if isinstance(value, dict):
-        return list(zip(value.get("text") or (), value.get("answer_start") or (), strict=True))
-    return [(answer["text"], answer["answer_start"]) for answer in value]
+    try:
+        if isinstance(value, dict):
+            return list(zip(value.get("text") or (), value.get("answer_start") or (), strict=True))
+        return [(answer["text"], answer["answer_start"]) for answer in value]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "expected answers as {'text': [...], 'answer_start': [...]}, as many of one as of the other, or a list of "
+            f"{{'text': ..., 'answer_start': ...}}, received {value!r:.80}: write them so"
+        ) from error
 
 
 def _target(window: ContextWindow, answers: list[tuple[str, int]], null: int) -> tuple[int, int]:

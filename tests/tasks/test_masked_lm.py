@@ -166,6 +166,8 @@ def test_masks_of_test_rows_are_filled_in(folder, tmp_path):
 
 
 def test_bad_settings_are_refused_with_what_was_expected(folder):
+    with pytest.raises(ValueError, match="max_length=2: expected room for a token beside the 2 special ones"):
+        data_for(folder, max_length=2).setup()
     with pytest.raises(ValueError, match=r"\(1.5, 0.8, 0.1\): expected shares from 0 to 1"):
         data_for(folder, mlm_probability=1.5)
     with pytest.raises(ValueError, match="the last two together 1 at most"):

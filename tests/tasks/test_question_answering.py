@@ -162,6 +162,9 @@ def test_answers_may_be_a_list_of_dicts_or_missing():
         answers_of([{"text": "a", "answer_start": 1}]) == answers_of({"text": ["a"], "answer_start": [1]}) == [("a", 1)]
     )
     assert answers_of(None) == answers_of({"text": [], "answer_start": []}) == []
+    for wrong in ([{"text": "a"}], "a", {"text": ["a"], "answer_start": []}):
+        with pytest.raises(ValueError, match=r"expected answers as .*, received"):
+            answers_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,11 @@ def test_answers_may_be_a_list_of_dicts_or_missing():
             {"answers": {"text": ["bad"], "answer_start": [3]}},
             {},
             "train, row 0: expected the answer 'bad' at character 3 of the context, received 'is ' there: correct",
+        ),
+        (
+            {"answers": {"text": ["it", "is"], "answer_start": [0]}},
+            {},
+            "row 0: expected answers as .*, as many of one as",
         ),
         ({"answers": {"text": ["it"], "answer_start": [-1]}}, {}, "row 0: expected the answer 'it' at character -1"),
         (
