@@ -14,7 +14,7 @@ from pathlib import Path
 from lt_trainer.advice.explain import goes_to
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments, default_of
 from lt_trainer.args.former import FORMER, Renamed
-from lt_trainer.args.plan import NOT_YET, REFUSED
+from lt_trainer.args.plan import REFUSED
 
 FOLDER = Path(__file__).parent
 FORMER_TEST = "args/test_former.py"
@@ -49,8 +49,8 @@ def _arguments(own: set[str], wanted: bool) -> list[tuple[str, ...]]:
         if (f.name in own) is wanted:
             unit, test = table.get(f.name, ("", ""))
             goes, shown = goes_to(f.name), f"`{test}`" if "::" in test else test
-            if hint := {**NOT_YET, **REFUSED}.get(f.name):
-                goes = f"refused{'' if f.name in REFUSED else ' so far'}: {hint}"
+            if hint := REFUSED.get(f.name):
+                goes = f"refused: {hint}"
                 shown = f"`{REFUSED_TEST}`"
             found.append((f"`{f.name}`", f.metadata["help"], unit, f"`{default_of(f)!r}`", goes, shown))
     return found

@@ -116,7 +116,8 @@ class Results:
         if self.is_world_process_zero():
             width = max(map(len, metrics), default=0)
             print(f"***** {split} metrics *****")
-            print("\n".join(f"  {name:<{width}} = {metrics[name]}" for name in sorted(metrics)))
+            shown = {n: f"{int(v) >> 20} MB" if "_mem_" in n else v for n, v in metrics.items()}
+            print("\n".join(f"  {name:<{width}} = {shown[name]}" for name in sorted(shown)))
 
     def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
         """Writes `{split}_results.json` into `output_dir`, and with `combined` adds the metrics to all_results.json."""

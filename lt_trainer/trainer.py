@@ -21,6 +21,7 @@ from lt_trainer.callbacks.reports import reports
 from lt_trainer.criterion import Criterion
 from lt_trainer.data.collators import DataCollatorWithPadding, default_data_collator
 from lt_trainer.machine import in_notebook
+from lt_trainer.memory_tracker import MemoryTracker
 from lt_trainer.outputs import EvalLoopOutput, EvalPrediction, PredictionOutput, TrainOutput
 from lt_trainer.overrides import Overridable, refuse_overrides
 from lt_trainer.publish import Published
@@ -94,6 +95,7 @@ class Trainer(Overridable, Published, Searchable):
         from lt_trainer.tasks.raw import prepare_task
 
         self.args = args if args is not None else TrainingArguments(output_dir="trainer_output")
+        self.memory = MemoryTracker(is_off=self.args.skip_memory_metrics)
         (enable_full_determinism if self.args.full_determinism else set_seed)(self.args.seed)
         self.task: Task | None = None
         self.task_data: TaskData | None = None
@@ -123,7 +125,10 @@ class Trainer(Overridable, Published, Searchable):
             )
         self.model: nn.Module = model if model is not None else self.call_model_init()
         self.processing_class = processing_class if processing_class is not None else tokenizer
-        self.data_collator = data_collator or self._default_collator()
+        pads = (
+            default_data_collator if self.processing_class is None else DataCollatorWithPadding(self.processing_class)
+        )
+        self.data_collator = data_collator or pads
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
@@ -150,6 +155,7 @@ class Trainer(Overridable, Published, Searchable):
         if self.args.push_to_hub:
             self.init_hf_repo()
         self.fire("on_init_end")
+        self.memory.stop("init")
 
     @property
     def tokenizer(self) -> Any:
@@ -183,6 +189,7 @@ class Trainer(Overridable, Published, Searchable):
         """
         from lt_trainer import engine as engines
 
+        self.memory.start("train")
         self.optimizer, self.lr_scheduler = self._given_optimizers
         if self.model_init is not None:
             set_seed(self.args.seed)
@@ -217,7 +224,7 @@ class Trainer(Overridable, Published, Searchable):
         )
         metrics = scoring.speed_metrics("train", start, rows * steps / max(plan.max_steps, 1), steps)
         engine.bridge.store_flos()
-        metrics |= {"total_flos": self.state.total_flos, "train_loss": train_loss}
+        metrics |= {"total_flos": self.state.total_flos, "train_loss": train_loss} | self.memory.stop("train")
         self.log(metrics)
         engine.saves.saver.finish(self.model, self.state)
         self.finish_pushes()
@@ -272,13 +279,14 @@ class Trainer(Overridable, Published, Searchable):
                 prefix = f"{metric_key_prefix}_{name}"
                 metrics |= self.evaluate(name if own and isinstance(name, str) else rows, ignore_keys, prefix)
             return metrics
+        self.memory.start("eval")
         wants_log = self.control.should_log
         output = self._evaluate(self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys, predicts=False)
         assert output.metrics is not None
         self.log(output.metrics)  # which adds the epoch, as scripts expect
         self.control.should_log = wants_log  # of the step, where a callback evaluates before it is logged
         self.fire("on_evaluate", metrics=output.metrics)
-        return output.metrics
+        return output.metrics | self.memory.stop("eval")
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
@@ -287,9 +295,11 @@ class Trainer(Overridable, Published, Searchable):
 
         Rows of different lengths are filled up with -100 on the right. Large arrays are mapped from a file.
         """
+        self.memory.start("test")
         output = self._evaluate(self.get_test_dataloader(test_dataset), metric_key_prefix, ignore_keys, predicts=True)
         self.fire("on_predict", metrics=output.metrics)
-        return PredictionOutput(output.predictions, output.label_ids, output.metrics)
+        metrics = (output.metrics or {}) | self.memory.stop("test")
+        return PredictionOutput(output.predictions, output.label_ids, metrics)
 
     def evaluation_loop(
         self,
@@ -358,11 +368,6 @@ class Trainer(Overridable, Published, Searchable):
     def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         """Removes a callback."""
         self.callback_handler.remove_callback(callback)
-
-    def _default_collator(self) -> Callable[[list[Any]], dict[str, Any]]:
-        return (
-            default_data_collator if self.processing_class is None else DataCollatorWithPadding(self.processing_class)
-        )
 
 
 def _check_optimizers(given: tuple[Any, Any], made_of: Any, model_init: Any) -> None:

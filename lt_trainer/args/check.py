@@ -175,6 +175,7 @@ def _problem(name: str, value: Any, rule: Any) -> list[str]:
     return [] if holds else [f"{name}={value!r}: expected {rule}"]
 
 
+OF_SPACES = ("trackio_bucket_id", "trackio_static_space_id")
 OF_WORKERS = tuple(f"dataloader_{n}" for n in ("prefetch_factor", "persistent_workers", "multiprocessing_context"))
 
 
@@ -204,6 +205,7 @@ def _contradictions(v: Mapping[str, Any]) -> list[tuple[bool, str]]:
             v["ddp_static_graph"] and v["gradient_accumulation_steps"] > 1,
             "ddp_static_graph=True with gradient_accumulation_steps > 1: DDP fails on that; leave one of them out",
         ),
+        *((v[name] and not v["trackio_space_id"], f"{name}: set trackio_space_id, its space") for name in OF_SPACES),
     ]
 
 

@@ -148,7 +148,7 @@ class TrainingArguments(Setters, ProcessView, metaclass=Named):
     project: str = arg("huggingface", "name of the project for Trackio")
     trackio_space_id: str | None = arg(None, "Trackio's space on the hub; None: local")
     trackio_bucket_id: str | None = arg(None, "bucket of that space")
-    trackio_static_space_id: bool | str | None = arg(None, "read-only space for the finished run; False: none")
+    trackio_static_space_id: bool | str | None = arg(None, "public read-only space, made at the end; None: none")
     disable_tqdm: bool | None = arg(None, "show no progress bars")
     # saving
     save_strategy: str = arg("steps", "when to save a checkpoint: no, steps, epoch or best", SaveStrategy)

@@ -15,13 +15,7 @@ from lt_trainer.sharding.fsdp import Sharding, plan_fsdp
 if TYPE_CHECKING:
     from lt_trainer.args.fields import TrainingArguments
 
-# What can be written down but not run yet, and what to do instead. A row goes when its feature comes.
-NOT_YET = {
-    "skip_memory_metrics": "leave it out; read torch.cuda.max_memory_allocated()",
-    "trackio_bucket_id": "leave it out",
-    "trackio_static_space_id": "leave it out",
-}
-# What never runs here, and what to do instead.
+# What can be written down and never runs here, and what to do instead.
 REFUSED = {
     "accelerator_config": "leave it out; what it decides are arguments here, and rows are dealt out evenly",
     "average_tokens_across_devices": "leave it out; the loss is divided by the targets of all devices, always",
@@ -142,10 +136,10 @@ def plan(args: TrainingArguments, facts: Facts) -> Plan:
 
 
 def refusals(args: TrainingArguments) -> list[str]:
-    """What the arguments ask for that does not exist yet, each with what to do instead."""
+    """What the arguments ask for that does not exist, each with what to do instead."""
     found = [
-        f"{name}={getattr(args, name)!r}: not supported{'' if name in REFUSED else ' yet'}; {hint}"
-        for name, hint in {**NOT_YET, **REFUSED}.items()
+        f"{name}={getattr(args, name)!r}: not supported; {hint}"
+        for name, hint in REFUSED.items()
         if is_asked_for(args, name)
     ]
     if str(args.optim).endswith(INSIDE_BACKWARD):

@@ -97,7 +97,14 @@ def _comet(args: TrainingArguments, step: int) -> Logger:
 def _trackio(args: TrainingArguments, step: int) -> Logger:
     from lt_trainer.callbacks.trackio import TrackioLogger
 
-    return TrackioLogger(args.project, args.run_name, args.trackio_space_id)
+    return TrackioLogger(
+        args.project,
+        args.run_name,
+        args.trackio_space_id,
+        bucket_id=args.trackio_bucket_id,
+        private=args.hub_private_repo,
+        static_space_id=str(args.trackio_static_space_id) if args.trackio_static_space_id else None,
+    )
 
 
 def _csv(args: TrainingArguments, step: int) -> Logger:

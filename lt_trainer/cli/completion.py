@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lt_trainer.args.check import ConfigurationError, near
 from lt_trainer.args.fields import TrainingArguments
-from lt_trainer.args.plan import NOT_YET, REFUSED
+from lt_trainer.args.plan import REFUSED
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.line import BARE
 from lt_trainer.cli.merge import ALL
@@ -112,11 +112,10 @@ def common() -> tuple[Known, ...]:
     found = {"config": Known("config", "YAML or JSON file", ready), "task": Known("task", "what to do", tuple(TASKS))}
     found |= {name: Known(name) for name in BARE if name != "version"}
     allowed = {f.name: _listed(f.metadata.get("expects")) for f in fields(TrainingArguments)}
-    missing = {**NOT_YET, **REFUSED}
     for task in TASKS.values():
         names = Names(task).settable
         for prefix, section in (("", "args"), ("", "data"), ("model.", "model"), ("trainer.", "trainer")):
-            for p in (p for name, p in names[section].items() if section != "args" or name not in missing):
+            for p in (p for name, p in names[section].items() if section != "args" or name not in REFUSED):
                 values = allowed.get(p.name, ()) if section == "args" else ()
                 known = _known(f"{prefix}{p.name}", p, values)
                 found.setdefault(known.name, known)

@@ -6,7 +6,6 @@ import textwrap
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
-from lt_trainer.args.plan import NOT_YET
 from lt_trainer.cli.files import READY
 from lt_trainer.cli.names import FOLLOWS, Names
 from lt_trainer.cli.sources import REQUIRED, Parameter
@@ -93,7 +92,6 @@ def _group(title: str, parameters: Mapping[str, Parameter], prefix: str) -> list
     for p in parameters.values():
         default = FOLLOWS.get(p.name, "required") if p.default is REQUIRED else p.default
         shown = "" if default is None else f" ({default})"
-        missing = "not there yet: " if not prefix and p.name in NOT_YET else ""
-        text = f"  {f'--{prefix}{p.name}':<33} {missing}{p.help}{shown}"
+        text = f"  {f'--{prefix}{p.name}':<33} {p.help}{shown}"
         lines.append(textwrap.fill(text, WIDTH, subsequent_indent=" " * 36, break_on_hyphens=False))
     return lines

@@ -14,7 +14,7 @@ import pytest
 from lt_trainer.advice.explain import GOES
 from lt_trainer.args.fields import Seq2SeqTrainingArguments
 from lt_trainer.args.former import FORMER
-from lt_trainer.args.plan import NOT_YET, REFUSED
+from lt_trainer.args.plan import REFUSED
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -47,12 +47,8 @@ TABLE = docs().rows_of_the_table()
 def test_every_argument_is_shown_by_a_test_or_refused_by_name(name: str) -> None:
     assert name in TABLE, f"docs/arguments.csv: add a row `{name},unit,test that shows it`"
     test = TABLE[name][1]
-    if name in NOT_YET or name in REFUSED:
+    if name in REFUSED:
         return  # tests/args/test_plan.py asks for each and expects the refusal
-    if test.startswith("with "):
-        other = test.removeprefix("with ")
-        assert other in NOT_YET, f"{other} runs now: name the test that shows {name} in docs/arguments.csv"
-        return
     assert "::" in test, f"{name} is honoured: name the test that shows it in docs/arguments.csv (path::name)"
     path, _, function = test.partition("::")
     assert function in functions_of(path), f"docs/arguments.csv names {test} for {name}, which is not there"

@@ -7,7 +7,7 @@ import pytest
 from lt_trainer.args.check import ConfigurationError
 from lt_trainer.args.fields import Seq2SeqTrainingArguments, TrainingArguments
 from lt_trainer.args.hardware import Facts
-from lt_trainer.args.plan import NOT_YET, REFUSED, Plan, plan, refusals
+from lt_trainer.args.plan import REFUSED, Plan, plan, refusals
 from lt_trainer.names import SCHEDULERS, WATCHERS
 
 FACTS = Facts(num_train_rows=100, has_eval=True)
@@ -37,13 +37,13 @@ def planned(**arguments: object) -> Plan:
     return plan(TrainingArguments(**{"output_dir": "out", **arguments}), FACTS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", [*NOT_YET, *REFUSED])
+@pytest.mark.parametrize("name", [*REFUSED])
 def test_what_is_not_there_is_refused_by_name(name: str) -> None:
     args = Seq2SeqTrainingArguments(**{"output_dir": "out", name: other(name)})
     with pytest.raises(ConfigurationError) as caught:
         plan(args, FACTS)
     value = getattr(args, name)
-    expected = f"{name}={value!r}: not supported{' yet' if name in NOT_YET else ''}; "
+    expected = f"{name}={value!r}: not supported; "
     assert [problem for problem in caught.value.problems if problem.startswith(expected)]
 
 
@@ -65,15 +65,23 @@ def test_schedules_that_follow_the_evaluation_need_one(name: str) -> None:
 
 
 def test_all_refusals_come_at_once_with_what_is_wrong() -> None:
-    args = TrainingArguments("out", trackio_bucket_id="b", trackio_static_space_id="s")
+    args = TrainingArguments("out", use_liger_kernel=True, save_on_each_node=True)
     args.learning_rate, args.max_steps = -1.0, "2"  # type: ignore[assignment]
     with pytest.raises(ConfigurationError) as caught:
         plan(args, FACTS)
     assert [problem.split("=")[0] for problem in caught.value.problems] == [
         "max_steps",
         "learning_rate",
-        "trackio_bucket_id",
-        "trackio_static_space_id",
+        "save_on_each_node",
+        "use_liger_kernel",
+    ]
+
+
+def test_a_bucket_and_a_copy_of_no_space_are_refused() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TrainingArguments("out", trackio_bucket_id="b", trackio_static_space_id="s")
+    assert list(caught.value.problems) == [
+        f"trackio_{n}_id: set trackio_space_id, its space" for n in ("bucket", "static_space")
     ]
 
 

@@ -131,16 +131,20 @@ def test_trackio_gets_project_name_and_space_of_the_arguments(tmp_path: Path, mo
     package = ModuleType("trackio")
     package.__spec__ = ModuleSpec("trackio", None)
     package.init = lambda **options: calls.append(options) or run  # type: ignore[attr-defined]
+    package.freeze = lambda **options: calls.append(options) or 1 / 0  # type: ignore[attr-defined]  # ends nothing
     monkeypatch.setitem(sys.modules, "trackio", package)
-    args = TrainingArguments(str(tmp_path), project="mine", run_name="first", trackio_space_id="me/space")
+    spaces = {"trackio_space_id": "me/space", "trackio_bucket_id": "me/data", "trackio_static_space_id": "me/done"}
+    args = TrainingArguments(str(tmp_path), project="mine", run_name="first", hub_private_repo=True, **spaces)
     (report,) = reports(["trackio"])
     report.on_train_begin(args, TrainerState(global_step=3), TrainerControl())
     report.on_log(args, TrainerState(global_step=3), TrainerControl(), logs={"loss": 0.25})
     report.on_train_end(args, TrainerState(global_step=3), TrainerControl())
+    kept = {"space_id": "me/space", "bucket_id": "me/data", "private": True}
     assert calls == [
-        {"project": "mine", "name": "first", "space_id": "me/space", "resume": "allow"},
+        {"project": "mine", "name": "first", "resume": "allow", **kept},
         (3, {"train/loss": 0.25}),
         "finish",
+        {"space_id": "me/space", "project": "mine", "new_space_id": "me/done"},
     ]
     assert run.config["learning_rate"] == args.learning_rate
 
