@@ -153,15 +153,17 @@ def test_names_that_may_be_no_files_and_files_that_are_there_pass(
 
 
 @pytest.mark.parametrize(
-    ("options", "count"),
+    ("command", "options", "count"),
     [
-        (("--eval_strategy", "epoch"), 1),
-        (("--eval_strategy", "no"), 0),
-        ((), 0),
-        (("--eval_strategy", "epoch", "--validation_file", "b"), 0),
+        ("fit", ("--eval_strategy", "epoch"), 1),
+        ("fit", ("--eval_strategy", "no"), 0),
+        ("fit", (), 0),
+        ("fit", ("--eval_strategy", "epoch", "--validation_file", "b"), 0),
+        ("search", (), 1),
+        ("search", ("--validation_file", "b"), 0),
     ],
 )
-def test_an_evaluation_needs_rows(options: tuple[str, ...], count: int) -> None:
+def test_an_evaluation_and_a_search_need_rows(command: str, options: tuple[str, ...], count: int) -> None:
     merge = merged(*options)
-    merge.check_evaluation()
+    merge.check_evaluation(command)
     assert len(merge.problems) == count
