@@ -78,6 +78,8 @@ def _nothing_left_behind() -> Iterator[None]:
         problems.append(f"threads: {alive}")
     if alive := _wait_until_empty(lambda: sorted(_child_processes() - children)):
         problems.append(f"child processes: {alive}")
+    if "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized():
+        problems.append("a process group, which tests after it take for a launcher's")
     if problems:
         pytest.fail("the test left behind " + "; ".join(problems), pytrace=False)
 
