@@ -67,5 +67,5 @@ def test_what_has_no_effect_is_told() -> None:
 
 
 def test_what_cannot_run_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="not supported yet"):
-        explain(TrainingArguments("out", trackio_bucket_id="b"), FACTS)
+    with pytest.raises(ConfigurationError, match="not supported; "):
+        explain(TrainingArguments("out", use_liger_kernel=True), FACTS)

@@ -60,7 +60,7 @@ def test_options_are_read_as_transformers_users_type_them(argv: list[str], name:
         (["--no_bf17"], "--no_bf17: no such name"),
         (["--max_length", "long"], "max_length='long': expected a whole number"),
         (["--trainer.max_epochs", "3"], "--trainer.max_epochs: decided by the arguments; use --num_train_epochs"),
-        (["--trackio_bucket_id", "b"], "trackio_bucket_id='b': not supported yet"),
+        (["--use_liger_kernel"], "use_liger_kernel=True: not supported; "),
         (["--task", "ner"], "task 'ner' does not exist: expected one of text-classification"),
         (["--fp16", "--bf16"], "fp16=True and bf16=True"),
     ],
